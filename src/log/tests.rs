@@ -1,4 +1,4 @@
-//! A log as its users see it: appended, read, rolled, cut, stopped and found again.
+//! Tests of a log through its public interface: appending, reading, rolling, truncating, closing and opening again.
 
 mod ageing;
 mod cold;
@@ -95,7 +95,7 @@ fn batch(timestamp: i64, values: &[&str]) -> Bytes {
 }
 
 impl PartitionLog {
-    /// Appends as a leader whose replica is the only one: what is on disk where it must be is committed.
+    /// Appends as the leader of a partition with one replica: durable records are committed.
     pub(crate) fn append_committed(
         &self,
         records: &Bytes,
@@ -117,7 +117,7 @@ fn append(log: &PartitionLog, timestamp: i64, values: &[&str]) -> Appended {
         .unwrap()
 }
 
-/// The offsets of the batches that a read from `from` gives.
+/// Base offsets of the batches that a read from `from` returns.
 fn read(log: &PartitionLog, from: Offset, max_bytes: usize) -> Vec<Offset> {
     let mut offsets = Vec::new();
     let plan = log
@@ -159,8 +159,7 @@ fn fill(log: &PartitionLog) {
     }
 }
 
-/// Descriptors of this process that lie in the log's directory.
-/// How many data files of the log are open.
+/// Number of data files of the log that this process has open.
 fn open_files(log: &PartitionLog) -> usize {
     let links = fs::read_dir("/proc/self/fd").unwrap();
     let links = links.filter_map(|link| fs::read_link(link.unwrap().path()).ok());
@@ -327,7 +326,7 @@ fn drop_and_reopen(log: PartitionLog) -> PartitionLog {
     reopen(&dir, small(), true, end)
 }
 
-/// Those of a segment were read as a whole for each fetch: a hundred megabytes where it holds millions.
+/// Regression: each fetch read the whole index of aborted transactions of a segment, 100 MB with millions of entries.
 #[test]
 fn aborted_transactions_are_found_among_many() {
     let dir = tempfile::tempdir().unwrap();
@@ -338,7 +337,7 @@ fn aborted_transactions_are_found_among_many() {
     let log = create(dir.path(), settings);
     let (mut all, mut open) = (Vec::new(), None);
     for n in 0..1_500_i64 {
-        // One transaction is open all the time, and ends now and then.
+        // One long transaction is open most of the time, and ends now and then.
         let long = n % 700 == 0;
         if long && let Some(first) = open.take() {
             let marker = transactional(&log, 2, None);
@@ -362,7 +361,7 @@ fn aborted_transactions_are_found_among_many() {
             .iter()
             .map(|one| (one.first_offset, one.last_offset))
             .collect();
-        // As far as the next entry of the index, at least.
+        // The end is at least that of the next index entry.
         let beyond = found.iter().map(|(first, _)| first + 1).max();
         let end = (from + read(&log, from, 2_000).len() as i64).max(beyond.unwrap_or(0));
         let overlaps = |(first, last): &&(Offset, Offset)| *last >= from && *first < end;
@@ -371,7 +370,7 @@ fn aborted_transactions_are_found_among_many() {
     }
 }
 
-/// Appends a record of a transaction, or the marker that aborts it; gives its offset.
+/// Appends a record of a transaction, or the marker that aborts it; returns its offset.
 fn transactional(log: &PartitionLog, producer: i64, sequence: Option<i32>) -> Offset {
     let mut builder = BatchBuilder::default()
         .producer(producer, 0, sequence.unwrap_or(-1))
@@ -428,7 +427,7 @@ fn retention_and_deleted_records_move_the_start() {
     log.retain(NOW + 10_000_000).unwrap();
     assert_eq!(log.reader().watermarks().log_start, 80);
     assert_eq!(append(&log, NOW, &["again"]).first_offset, 80);
-    // Somebody has set the clock right meanwhile.
+    // The clock was set back meanwhile.
     log.remove_doomed(NOW - 1);
     let left: Vec<_> = fs::read_dir(dir.path())
         .unwrap()
@@ -441,7 +440,7 @@ fn retention_and_deleted_records_move_the_start() {
     );
 }
 
-/// Apache Kafka writes no log start that the name of a segment tells, and neither does a clean stop of ours.
+/// Like Apache Kafka, a clean stop writes no log start offset that the name of the first segment tells.
 #[test]
 fn a_clean_stop_leaves_no_log_start_to_remember() {
     let dir = tempfile::tempdir().unwrap();
@@ -452,7 +451,7 @@ fn a_clean_stop_leaves_no_log_start_to_remember() {
             .unwrap();
     }
     log.flush(NOW).unwrap();
-    // Retention takes the oldest leader epochs too, so that a stop writes their file again.
+    // Retention removes the oldest leader epochs too, so the stop writes their file again.
     log.update_settings(LogSettings {
         retention_bytes: 1_000,
         ..small()
@@ -463,7 +462,7 @@ fn a_clean_stop_leaves_no_log_start_to_remember() {
     assert_eq!(log.log_start_to_remember(), None);
 }
 
-/// Others read the files of a broker that runs.
+/// Other processes read the files of a running broker.
 #[test]
 fn a_flush_writes_what_the_indexes_of_the_active_segment_have_in_memory() {
     let dir = tempfile::tempdir().unwrap();
@@ -489,7 +488,7 @@ fn truncation_forgets_what_came_after() {
     log.truncate_to(21).unwrap();
     assert_eq!(log.reader().log_end(), 21);
     assert_eq!(read(&log, 18, 10_000), [18]);
-    // Retention counts from it, though no index has it any more.
+    // Retention uses the newest timestamp even though no index has it any more.
     let newest = log.reader().find_newest(&Effort::any()).unwrap().unwrap();
     assert_eq!((newest.offset, newest.timestamp), (19, 591));
 }
@@ -586,7 +585,7 @@ fn compaction_keeps_the_newest_record_of_each_key_and_no_tombstone_after_its_tim
         "the newest of key-3 is its tombstone"
     );
 
-    // A restart finds the compacted segments, and the tombstone goes when its time has come.
+    // A restart finds the compacted segments. The tombstone is removed when its retention time has passed.
     log.close().unwrap();
     drop(log);
     let log = reopen(dir.path(), settings, true, next);
@@ -596,7 +595,7 @@ fn compaction_keeps_the_newest_record_of_each_key_and_no_tombstone_after_its_tim
         .unwrap();
     let (last, _) = records(&log);
     assert!(!last.contains_key(&b"key-3"[..]) && last.len() == before.len() - 1);
-    // A map that holds a few keys only needs more passes, and comes to the same.
+    // A map with few keys needs more passes, with the same result.
     let mut from = 0;
     for _ in 0..50 {
         from = log
@@ -618,10 +617,10 @@ fn compaction_keeps_the_newest_record_of_each_key_and_no_tombstone_after_its_tim
     assert!(!names.iter().any(odd), "{names:?}");
 }
 
-/// Offset, time, key and value.
+/// Offset, timestamp, key and value.
 type OldRecord = (Offset, i64, Option<Vec<u8>>, Vec<u8>);
 
-/// Every record of a log in the formats before batches, or of what compaction made of it.
+/// All records of a log in the old message formats, also after compaction.
 fn old_records(log: &PartitionLog) -> Vec<OldRecord> {
     let mut found = Vec::new();
     let mut next = log.reader().watermarks().log_start;
@@ -707,7 +706,7 @@ fn segments_of_the_old_formats_are_recovered_searched_compacted_and_continued() 
             (magic > 0).then_some((31, 1_031))
         );
 
-        // A new batch follows in the next segment, and does not mind its neighbours.
+        // A new batch follows in the next segment.
         let mut new = BatchBuilder::default();
         new.push(2_000, Some(b"new"), Some(b"value"));
         log.append_committed(&new.build(), 0, Origin::Client, NOW)
@@ -745,7 +744,7 @@ fn preallocated_segments_are_cut_when_they_are_full_or_closed() {
     };
     let log = create(dir.path(), settings.clone());
     assert_eq!((lengths(), log.reader().size()), (vec![1_000], 0));
-    // An empty log, closed: the next start must not take the zeros for a crash's.
+    // An empty log is closed: the next start must not take the preallocated zeros for those of a crash.
     log.close().unwrap();
     assert_eq!(lengths(), [0]);
     drop(log);
@@ -759,7 +758,7 @@ fn preallocated_segments_are_cut_when_they_are_full_or_closed() {
     assert!(log.reader().size() < crashed.iter().sum());
     drop(log);
 
-    // A crash leaves zeros behind the last batch.
+    // A crash leaves zeros after the last batch.
     let log = reopen(dir.path(), settings.clone(), false, 0);
     assert_eq!(all(&log), expected(40));
     assert_eq!(log.reader().size(), lengths().iter().sum::<u64>());
@@ -813,7 +812,7 @@ fn segments_say_where_they_begin_and_when_they_were_written() {
     assert_eq!(offsets(NOW), [0, 1, 2, 3]);
     let starts = log.reader().segment_starts(i64::MAX);
     assert_eq!(starts.last(), Some(&(3, i64::MAX)));
-    // Files are written by the real clock.
+    // File times come from the real clock.
     assert!(
         starts
             .iter()
@@ -850,7 +849,7 @@ fn a_log_that_was_deleted_is_no_failure_of_its_directory() {
     );
     assert!(deleted.is_online());
 
-    // But one whose directory is taken away under it is.
+    // A log whose directory is removed reports the failure.
     let broken = health();
     let log = create(&dir, small()).watched(Arc::clone(&broken));
     fill(&log);

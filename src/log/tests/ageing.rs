@@ -1,4 +1,4 @@
-//! What makes a log begin a segment, and what makes one go: sizes, ages, keys.
+//! Rolling and removal of segments by size, age and keys.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, UNIX_EPOCH};
@@ -9,7 +9,7 @@ use crate::wire::batch::compression::Compression;
 use crate::wire::batch::record;
 
 const DAY: Timestamp = 24 * 3_600_000;
-/// Of the files of these logs: later than any time here that is not said to be later.
+/// Modification time of the files of these logs: later than all other times here unless a comment says otherwise.
 const WRITTEN: Timestamp = 2_000_000_000_000;
 
 pub(super) fn compacted() -> LogSettings {
@@ -52,7 +52,7 @@ pub(super) fn put(log: &PartitionLog, at: Timestamp, records: &[(&str, Option<&s
         .unwrap();
 }
 
-/// The newest value of each key, and how many records there are.
+/// The newest value of each key, and the number of records.
 fn keys(log: &PartitionLog) -> (BTreeMap<String, Option<String>>, usize) {
     let (mut found, mut count, mut next) = (BTreeMap::new(), 0, 0);
     while next < log.reader().log_end() {
@@ -157,7 +157,7 @@ fn a_record_that_must_be_compacted_soon_does_not_wait_in_an_open_segment() {
 
 #[test]
 fn a_batch_that_cannot_be_read_takes_no_other_with_it() {
-    // Of the second batch of a sealed segment: its length, its format, a byte of its records.
+    // Damages in the second batch of a sealed segment: its length, its format, a byte of its records.
     for (at, what) in [(8, "length"), (16, "format"), (70, "content")] {
         for first_dirty in [0, 20] {
             let dir = tempfile::tempdir().unwrap();
@@ -249,7 +249,7 @@ fn tombstones_of_the_old_formats_go_when_their_file_is_old_enough() {
     for (magic, codec) in [(0, Compression::None), (1, Compression::Gzip)] {
         for (age, left) in [(DAY - 1, 30), (DAY, 25)] {
             let dir = tempfile::tempdir().unwrap();
-            // Two that were compacted before, the second younger by `age`, and one more.
+            // Two compacted segments, the second younger by `age`, and one more.
             for (base, written) in [(0, WRITTEN), (10, WRITTEN + age), (20, WRITTEN + 2 * DAY)] {
                 let mut set = SetBuilder::new(magic, codec, false);
                 for offset in base..base + 10 {
@@ -266,7 +266,7 @@ fn tombstones_of_the_old_formats_go_when_their_file_is_old_enough() {
                 ..compacted()
             };
             let log = reopen(dir.path(), settings, false, 0);
-            // Only what is followed by another segment is compacted.
+            // A segment is compacted only if another segment follows it.
             put(&log, 2_000, &[("last", Some("v"))]);
             log.compact(20, &Budget::of(1 << 20), NOW).unwrap().unwrap();
             log.truncate_to(30).unwrap();
@@ -283,7 +283,7 @@ fn tombstones_of_the_old_formats_go_when_their_file_is_old_enough() {
     }
 }
 
-/// Kafka's snapshots are a help only: what they say is in the batches too, and must be there after compaction.
+/// Kafka's producer snapshots are optional: their contents can be rebuilt from the batches, also after compaction.
 #[test]
 fn what_is_known_of_producers_outlives_compaction() {
     let dir = tempfile::tempdir().unwrap();
@@ -295,7 +295,7 @@ fn what_is_known_of_producers_outlives_compaction() {
             .unwrap();
     };
     send(7, NOW + 50);
-    // Another instance of a transactional producer fenced this one, which had not written here for long.
+    // A newer instance of a transactional producer fenced this one, which had not written here for a long time.
     let mut marker = BatchBuilder::default()
         .producer(8, 5, -1)
         .transactional()
@@ -339,7 +339,7 @@ fn what_is_known_of_producers_outlives_compaction() {
     assert_eq!(known(&reopen(dir.path(), compacted(), true, 0)), expected);
 }
 
-/// Of the batches of the first segment: how many records, and the producer.
+/// Number of records and producer id of each batch in the first segment.
 fn recorded(dir: &Path) -> Vec<(i32, i64)> {
     let mut rest = fs::read(dir.join(file_name(0, ".log"))).unwrap();
     let mut found = Vec::new();
@@ -350,7 +350,7 @@ fn recorded(dir: &Path) -> Vec<(i32, i64)> {
     found
 }
 
-/// It stays, emptied: or the log would look as if it had lost its end.
+/// The batch stays without records: otherwise the log would seem to have lost its end.
 #[test]
 fn the_last_batch_of_a_round_stays() {
     let dir = tempfile::tempdir().unwrap();
@@ -359,7 +359,7 @@ fn the_last_batch_of_a_round_stays() {
         put(&log, 600, &[("k", Some("value"))]);
     }
     let end = *bases(dir.path()).last().unwrap();
-    // All before is replaced by the last record of the first round, and that one goes as a tombstone.
+    // The last record of the first round replaces all records before, and is then removed as a tombstone.
     put(&log, 600, &[("k", None)]);
     while log.reader().segment_count() < 4 {
         put(&log, 600, &[("k", None)]);
@@ -386,7 +386,7 @@ fn a_batch_that_unpacks_to_much_is_compacted_like_any_other() {
             ..compacted()
         };
         let log = create(root.path(), settings);
-        // More than is held at once, and longer records than the window.
+        // More data than the buffer holds, and records longer than the decompression window.
         let value = vec![b'v'; 1_500_000];
         let mut large = BatchBuilder::new(codec);
         for key in ["a", "b", "c", "d"] {

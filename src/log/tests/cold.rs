@@ -1,5 +1,5 @@
-//! What the page cache lacks is never read with a log's lock in hand: the caller hears what it is, has it read elsewhere,
-//! and asks again.
+//! Data that is not in the page cache is never read under a log's lock: the caller gets the missing range, lets another thread
+//! read it, and asks again.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -16,7 +16,7 @@ use crate::host::disk::{Simulation, Step, Verdict};
 use crate::log::error::ReadError;
 use crate::log::partition_log::lookup::{Effort, LookupError};
 
-/// A disk whose files are cold until each was refused once; counts the refusals.
+/// A disk whose files are cold until each has been refused once; records the refusals.
 #[derive(Clone, Debug, Default)]
 struct ColdDisk(Arc<Mutex<BTreeSet<PathBuf>>>);
 
@@ -31,7 +31,7 @@ impl Simulation for ColdDisk {
     }
 }
 
-/// Asks until nothing is cold; gives what was, in order.
+/// Asks until nothing is cold; returns the result and the cold ranges in order.
 fn warmed<T>(ask: impl Fn(Reach) -> Result<T, ReadError>) -> (T, Vec<FileRange>) {
     let mut cold = Vec::new();
     loop {
@@ -77,7 +77,7 @@ fn what_is_cold_is_named_and_not_waited_for() {
     let cold = ColdDisk::default();
     watch(Some(Arc::new(cold.clone())));
     let (plan, missing) = warmed(read);
-    // The index of the segment first, all of it, then the batch that it points at.
+    // First the whole index of the segment, then the batch that it points to.
     let lens: Vec<usize> = missing.iter().map(|range| range.len).collect();
     assert_eq!((lens[0] % 8, lens.len()), (0, 2));
     assert!(missing[1].position > 0 && missing[1].len < 1_000);
@@ -86,7 +86,7 @@ fn what_is_cold_is_named_and_not_waited_for() {
     cold.0.lock().clear();
     let (last, missing) = warmed(newest);
     assert!(!missing.is_empty());
-    // Whoever may wait for the disk asks nobody, but for what is planned with the lock in hand.
+    // A caller that may wait for the disk gets no refusals, except for reads that are planned under the lock.
     cold.0.lock().clear();
     assert_eq!(read(Reach::Disk).unwrap().base_offset, plan.base_offset);
     cold.0.lock().clear();
@@ -100,6 +100,6 @@ fn what_is_cold_is_named_and_not_waited_for() {
     assert_eq!(plan.base_offset, 30);
     assert_eq!(found.map(|found| found.offset), Some(28));
     assert_eq!(last.map(|found| found.offset), Some(79));
-    // Cold is not broken.
+    // A cold file is not a disk error.
     assert!(health.is_online());
 }

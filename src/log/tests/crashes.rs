@@ -1,6 +1,7 @@
-//! One log, one seed: appended, flushed, cut, compacted and killed at any step, beside a model of what it must hold.
+//! Random stories of one log: it is appended to, flushed, truncated, compacted and killed at any step, and compared with a
+//! model of its contents.
 //!
-//! `MONEDULA_DISK_SEED=17 cargo test --lib a_lying_disk` tells one story again, `MONEDULA_DISK_SEEDS=10000` that many.
+//! `MONEDULA_DISK_SEED=17 cargo test --lib a_lying_disk` runs one story again, `MONEDULA_DISK_SEEDS=10000` runs that many.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -22,12 +23,12 @@ type Value = (Option<Vec<u8>>, Option<Vec<u8>>, Timestamp);
 
 #[derive(Default)]
 struct Model {
-    /// Base offset -> next offset and bytes.
+    /// Next offset and bytes of each batch, by base offset.
     batches: BTreeMap<Offset, (Offset, Bytes)>,
     records: BTreeMap<Offset, Value>,
     start: Offset,
     end: Offset,
-    /// On disk for good.
+    /// Records below this offset are durable.
     flushed: Offset,
 }
 
@@ -52,7 +53,7 @@ impl Model {
         self.batches.insert(entry.base, (entry.next, bytes));
     }
 
-    /// Producer -> last sequence; open transactions; aborted ones with the offset of their marker.
+    /// Last sequence of each producer; open transactions; aborted transactions with the offsets of their markers.
     #[expect(clippy::type_complexity, reason = "three views of one walk")]
     fn producers(
         &self,
@@ -83,7 +84,7 @@ impl Model {
     }
 }
 
-/// A batch, or a message of the formats before, with what it holds.
+/// A batch, or a message of an old format, with its contents.
 struct Entry {
     base: Offset,
     next: Offset,
@@ -93,7 +94,7 @@ struct Entry {
 }
 
 impl Entry {
-    /// `None` where `bytes` do not begin with a whole one.
+    /// `None` if `bytes` do not begin with a whole entry.
     fn first_of(bytes: &Bytes) -> Option<Self> {
         let own = |bytes: Option<&[u8]>| bytes.map(<[u8]>::to_vec);
         let mut records = Vec::new();
@@ -148,14 +149,14 @@ struct Story {
     now: Timestamp,
     cleaned: Offset,
     sequences: BTreeMap<ProducerId, i32>,
-    /// What the node's checkpoints say.
+    /// Checkpoints of the node.
     checkpoint: Offset,
     start_checkpoint: Option<Offset>,
     did: Vec<String>,
     epoch: LeaderEpoch,
-    /// Where messages of the formats before batches end.
+    /// End offset of the messages in old formats.
     old_end: Offset,
-    /// A batch whose writing failed, and may be there nevertheless.
+    /// A batch whose write failed, and which may be on disk nevertheless.
     doubted: Option<Bytes>,
     cut_in_doubt: bool,
     powerless: bool,
@@ -199,7 +200,7 @@ impl Story {
             24..=25 => {
                 let start = self.dice.below(self.model.end as u64 + 1) as Offset;
                 let moved = self.log.advance_start(start, self.now);
-                // Never undone: who asked may have been told already.
+                // A deletion is never undone: the client may have its answer already.
                 self.model.start = self
                     .model
                     .start
@@ -264,7 +265,7 @@ impl Story {
         }
     }
 
-    /// After an error of the disk the log takes nothing more, and the node starts again: killed, or without power.
+    /// After a disk error the log accepts nothing more, and the node restarts after a kill or a power loss.
     fn told(&mut self, what: &str, done: Result<(), impl std::fmt::Display>) {
         match done {
             Ok(()) => self.did.push(what.into()),
@@ -288,7 +289,7 @@ impl Story {
         }
     }
 
-    /// No file is left over.
+    /// Checks that no temporary file is left.
     fn assert_tidy(&self) {
         for entry in fs::read_dir(&self.dir).unwrap() {
             let name = entry.unwrap().file_name().into_string().unwrap();
@@ -314,7 +315,7 @@ impl Story {
         let (_, open, _) = self.model.producers();
         let mut sequence = None;
         if kind == 4 && open.contains_key(&producer) {
-            // A marker that was lost must come again and say the same: compaction has heard it.
+            // A lost marker must be written again with the same result: compaction may have used it.
             let commit = match self.settings.cleanup_compact {
                 true => producer == 17,
                 false => self.dice.one_in(2),
@@ -389,7 +390,7 @@ impl Story {
             self.take_sequences();
             self.checkpoint = self.checkpoint.min(*at);
         } else {
-            // It may have happened or not.
+            // The truncation may have happened or not.
             self.model.flushed = self.model.flushed.min(*at);
             self.checkpoint = self.checkpoint.min(*at);
             self.cut_in_doubt = true;
@@ -398,7 +399,7 @@ impl Story {
         self.told(&what, cut);
     }
 
-    /// The process ends and another starts.
+    /// Ends the process and starts another.
     fn reopen(&mut self, clean: bool) {
         if self.disk.0.lock().is_dead() {
             return self.power_cut();
@@ -436,7 +437,7 @@ impl Story {
         watch(Some(Arc::new(self.disk.clone())));
     }
 
-    /// Opens the log, on a disk that may fail meanwhile: then another start tries again.
+    /// Opens the log on a disk that may fail: then it is opened again.
     fn start(&mut self, mut clean: bool) {
         loop {
             if self.dice.one_in(6) {
@@ -445,7 +446,7 @@ impl Story {
                 self.did.push(format!("start, {fault:?} after {steps}"));
                 self.disk.fail_after(steps, fault);
             }
-            // As another leader, now and then.
+            // Sometimes the leader epoch is new.
             self.epoch += self.dice.below(2) as LeaderEpoch;
             let (point, start) = (self.checkpoint, self.start_checkpoint);
             let opened = Self::open(&self.dir, &self.settings, clean, point, start, self.now);
@@ -465,12 +466,12 @@ impl Story {
                     }
                 }
             }
-            // The mark of a clean stop was taken away.
+            // The failed start has removed the mark of a clean stop.
             clean = false;
         }
     }
 
-    /// Takes the end of the recovered log into the model.
+    /// Updates the model to the end of the recovered log.
     fn settle(&mut self) {
         self.assert_tidy();
         let end = self.log.reader().log_end();
@@ -491,9 +492,8 @@ impl Story {
         }
         self.cut_in_doubt = false;
         if std::mem::take(&mut self.powerless) {
-            // What was not flushed may be lost between two segments too: each is a file of its own, and compaction
-            // leaves such gaps as well.
-            // What was deleted from the start was not lost: a snapshot may know how it ended.
+            // Unflushed records may also be lost between two segments: each is a file of its own, and compaction leaves such
+            // gaps too. Records deleted from the start do not count as lost: a snapshot may know the end of their transaction.
             let flushed = self.model.flushed;
             self.model.batches.retain(|base, (next, _)| {
                 *base < flushed || *next <= first || found.contains(base)
@@ -511,7 +511,7 @@ impl Story {
         self.take_sequences();
     }
 
-    /// Where the segments begin, and where the batches in them.
+    /// Base offset of the first segment, and those of all batches.
     fn bases(&self) -> (Offset, BTreeSet<Offset>) {
         let (mut first, mut bases) = (Offset::MAX, BTreeSet::new());
         for entry in fs::read_dir(&self.dir).unwrap() {
@@ -541,13 +541,13 @@ impl Story {
         if self.disk.0.lock().is_dead() {
             return self.power_cut();
         }
-        // A look at the log is no part of the story.
+        // Faults are off while the log is checked.
         let calm = self.disk.0.lock().calm(true);
         self.look();
         self.disk.0.lock().calm(calm);
     }
 
-    /// What there is when a story has gone wrong.
+    /// Prints the state after a failure.
     fn describe(&self) {
         let Model { start, end, .. } = self.model;
         eprintln!(
@@ -636,7 +636,7 @@ impl Story {
                         .unwrap_or_else(|| panic!("invented batch {}", entry.base));
                     assert_eq!(&bytes, expected, "batch {}", entry.base);
                 }
-                // The start may come back, but not the epochs before it.
+                // The log start offset may go back, but earlier leader epochs are not restored.
                 if let Some(header) = entry.header
                     && entry.base >= self.model.start
                 {
@@ -670,7 +670,7 @@ impl Story {
             let transactional = header.is_some_and(|header| header.is_transactional());
             let gone = transactional && aborted.iter().any(in_aborted);
             let undecided = transactional && id.is_some_and(|id| open.contains_key(&id));
-            // A wrapper of old messages has the offset of its last.
+            // A wrapper of the old formats has the offset of its last message.
             let first = if header.is_some() { *base } else { base - 2 };
             let inside = self.model.records.range(first..*next);
             for (offset, (key, value, _)) in inside.filter(|_| !control) {
@@ -680,7 +680,7 @@ impl Story {
                 if !self.settings.cleanup_compact {
                     assert!(found.contains_key(offset), "record {offset} is lost");
                 } else if !gone && (!undecided || found.contains_key(offset)) {
-                    // A marker that was lost comes again and says the same.
+                    // A lost marker is written again with the same result.
                     newest.insert(key.clone(), (*offset, value.is_some()));
                 }
             }
@@ -691,7 +691,7 @@ impl Story {
                 "live key {key:?} at {offset} is lost"
             );
         }
-        // The indexes find what a walk finds.
+        // Lookups by index give the same results as a scan.
         for _ in 0..3 {
             let at = NOW + self.dice.below((self.now - NOW) as u64 + 40) as i64;
             let walked = found
@@ -705,7 +705,7 @@ impl Story {
                 .unwrap();
             assert_eq!(looked_up.map(|found| found.offset), walked, "time {at}");
         }
-        // Those that wrote nothing since the log start are forgotten, or are what a snapshot remembers.
+        // Producers without batches since the log start are forgotten, or known from a snapshot.
         let alive: BTreeSet<ProducerId> = self
             .model
             .batches
@@ -719,7 +719,7 @@ impl Story {
             let known = last.get(&producer.producer_id);
             let sequence = producer.state.last_sequence();
             assert!(
-                // Compaction knows no more than the last batches of a producer, and may lose those that were not flushed.
+                // Compaction keeps only the last batches of a producer, and may lose those that were not flushed.
                 sequence < 0
                     || known.is_none_or(|known| *known == sequence)
                     || self.settings.cleanup_compact
@@ -733,12 +733,12 @@ impl Story {
             .copied()
             .filter(|first| *first >= self.model.start)
             .min();
-        // Of a transaction from below the start the marker may be lost, or what came before.
+        // For a transaction that began below the log start, the marker or the earlier records may be lost.
         if marks.last_stable >= self.model.start
             && open.values().all(|first| *first >= self.model.start)
         {
             let stable = unstable.unwrap_or(marks.log_end);
-            // Compaction took the beginning of a transaction, and then its marker was lost.
+            // Compaction removed the beginning of a transaction whose marker was lost afterwards.
             if !self.settings.cleanup_compact || marks.last_stable < stable {
                 assert_eq!(marks.last_stable, stable, "LSO");
             }
@@ -831,7 +831,7 @@ fn tell(seed: u64) {
     }
 }
 
-/// What a broker of the years before batches left.
+/// Writes a log in the message formats before Kafka 0.11.
 fn old_messages(dir: &Path, dice: &mut Dice) -> Model {
     let magic = dice.below(2) as i8;
     let codecs = [Compression::None, Compression::Gzip, Compression::Lz4];
@@ -861,7 +861,7 @@ fn old_messages(dir: &Path, dice: &mut Dice) -> Model {
     model
 }
 
-/// Memory, where there is a file system in it: no sync here needs a real disk.
+/// A directory in memory if the system has one: no sync here needs a real disk.
 pub(super) fn scratch() -> PathBuf {
     let shm = PathBuf::from("/dev/shm");
     if shm.is_dir() {
@@ -871,7 +871,8 @@ pub(super) fn scratch() -> PathBuf {
     }
 }
 
-/// Tells the story of `MONEDULA_DISK_SEED`, or so many as `MONEDULA_DISK_SEEDS` says, and names the seeds that failed.
+/// Runs the story of `MONEDULA_DISK_SEED`, or as many as `MONEDULA_DISK_SEEDS` says (`usual` by default), and prints the seeds
+/// that failed.
 pub(super) fn tell_all(usual: u64, tell: fn(u64)) {
     if let Some(seed) = from_environment("MONEDULA_DISK_SEED") {
         return tell(seed);
@@ -892,10 +893,10 @@ fn a_lying_disk_takes_nothing_that_was_flushed_and_adds_nothing() {
     tell_all(300, tell);
 }
 
-/// A step that nobody misses, and why it is taken all the same.
+/// A step that no test misses, and the reason why it is taken nevertheless.
 struct Excuse {
     file: &'static str,
-    /// Stands in the line that takes the step, and in no other of the file.
+    /// Text that occurs only in the line of the step.
     step: &'static str,
     why: &'static str,
 }
@@ -924,7 +925,7 @@ impl Excuse {
         named.find(|excuse| excuse.lines() == [site.line])
     }
 
-    /// Where its step stands.
+    /// Line numbers of the step.
     fn lines(&self) -> Vec<u32> {
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(self.file);
         let source = fs::read_to_string(source).unwrap();
@@ -934,13 +935,13 @@ impl Excuse {
     }
 }
 
-/// Stories of one log, and of several.
+/// Runs a story of one log, or of several.
 type Tell = fn(u64);
 
 const STORIES: [(&str, Tell); 2] = [("one log", tell), ("several", shared::tell)];
 
-/// Seeds of [`STORIES`] that miss a step of a file, where the first stories do not. They are tried first: without them the search
-/// takes minutes, and prints those that belong here.
+/// Seeds of [`STORIES`] that fail without a step of a file for which the first stories do not fail. They are tried first:
+/// otherwise the search takes minutes; it prints seeds that should be added here.
 const MISSING: &[(&str, [&[u64]; 2])] = &[
     ("log/dir.rs", [&[], &[23]]),
     ("partition_log/flushing.rs", [&[], &[114]]),
@@ -949,19 +950,19 @@ const MISSING: &[(&str, [&[u64]; 2])] = &[
     ("log/segment.rs", [&[17], &[494]]),
 ];
 
-/// Stories that show which steps there are.
+/// Number of stories that are run to find all steps.
 const SHOWN: u64 = 40;
-/// Stories that are told before what takes longer.
+/// Number of stories that are run before slower tests.
 const FIRST: u64 = 8;
 
-/// The seeds to try first for a step of this file.
+/// Seeds to try first for a step of this file.
 fn seeds_for(file: &str, story: usize) -> impl Iterator<Item = u64> {
     let of_file = MISSING.iter().filter(move |(name, _)| file.ends_with(name));
     let known = of_file.flat_map(move |(_, seeds)| seeds[story].iter().copied());
     known.chain(0..FIRST)
 }
 
-/// Whether `told` fails without the step.
+/// Whether a test fails without the step.
 fn fails_without(site: Site, told: impl FnOnce()) -> bool {
     LEFT_OUT.set(Some(site));
     SKIPPED.set(0);
@@ -971,9 +972,9 @@ fn fails_without(site: Site, told: impl FnOnce()) -> bool {
     told.is_err()
 }
 
-/// Who misses a step: a lesson, or a story with a seed below `seeds`.
+/// Name of a test that fails without a step: a lesson, or a story with a seed below `seeds`.
 fn missed_by(site: Site, seeds: u64) -> Option<String> {
-    // That of compaction takes seconds.
+    // The lesson of compaction takes seconds.
     let (slow, quick) = lessons::STEPS.split_first().unwrap();
     let by_lesson = |(name, lesson): &(&str, fn())| {
         fails_without(site, lesson).then(|| format!("the lesson of {name}"))
@@ -992,7 +993,7 @@ fn missed_by(site: Site, seeds: u64) -> Option<String> {
         .or_else(|| each().find_map(|(story, seed)| by_story(story, seed)))
 }
 
-/// Every step that stories and lessons take.
+/// All steps that stories and lessons take.
 fn steps_taken() -> BTreeSet<Site> {
     SITES.take();
     for (story, (_, tell)) in STORIES.iter().enumerate() {
@@ -1006,12 +1007,11 @@ fn steps_taken() -> BTreeSet<Site> {
     SITES.take()
 }
 
-/// Leaves out one line of the log at a time: a sync, a cut, a rename or a removal that nobody misses, neither the stories of one
-/// log or of several nor one of the lessons, is either not needed, and may be excused, or there is a story that nobody has told
-/// yet.
+/// Leaves out one line of the log code at a time: a sync, a truncation, a rename or a removal. If no story and no lesson fails
+/// without it, the line is either unnecessary, and may be excused, or a story is missing.
 ///
-/// `MONEDULA_LEFT_OUT=moving.rs` looks at such lines only, `MONEDULA_DISK_SEEDS=10000` tells so many stories. `.ci/run` runs this
-/// by name.
+/// `MONEDULA_LEFT_OUT=moving.rs` checks only the lines of that file; `MONEDULA_DISK_SEEDS=10000` runs that many stories.
+/// `.ci/run` runs this test by name.
 #[test]
 #[ignore = "needs minutes"]
 fn whatever_step_is_left_out_a_story_misses_it() {

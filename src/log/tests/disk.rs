@@ -1,8 +1,8 @@
-//! A disk that lies: knows apart what was synced and what was only written, and makes from it what a power cut leaves.
+//! A simulated disk: it tracks what was only written and what was synced, and produces the state after a power loss.
 //!
-//! Files are real, so that every read is; beside them stands a journal of what is not durable yet. A sync of a file moves
-//! its writes out of the journal, a sync of its directory its names. A cut keeps any of the rest, or a part, or none. A
-//! directory has a name as well, which the sync of the one above it makes durable.
+//! Files are real, so that all reads are; a journal has the changes that are not durable yet. A sync of a file removes its
+//! writes from the journal, a sync of its directory its names. A power loss keeps all of the rest, a part, or none. Directories
+//! have names too, which a sync of the parent directory makes durable.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 
 use crate::host::disk::{Simulation, Step, Verdict};
 
-/// A small generator (splitmix64): the same story from the same seed everywhere.
+/// A small random generator (splitmix64): a seed gives the same story everywhere.
 #[derive(Clone, Debug)]
 pub(super) struct Dice(pub(super) u64);
 
@@ -37,13 +37,13 @@ impl Dice {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fault {
-    /// One step fails; a failed sync loses what it should have saved.
+    /// One step fails; a failed sync loses the data that it should have saved.
     Io,
-    /// From here on nothing more fits.
+    /// The disk is full from here on.
     Full,
-    /// The power is gone in the middle of this step.
+    /// The power is lost in the middle of this step.
     Cut,
-    /// The process is killed in the middle of this step: what it wrote so far is there for the next one.
+    /// The process is killed in the middle of this step: what it has written stays for the next process.
     Kill,
 }
 
@@ -53,12 +53,12 @@ enum Change {
     SetLen(u64),
 }
 
-/// A file's: its directory, by number, and the name in it.
+/// Name of a file: the number of its directory, and the name in it.
 type Name = (usize, OsString);
 
 #[derive(Debug)]
 enum Naming {
-    /// A directory: without its name none of those in it is found.
+    /// A directory is created. Files in it can be found only if its name is durable.
     Dir(usize, PathBuf),
     Move(usize, PathBuf, PathBuf),
     Link(Name, usize),
@@ -66,11 +66,11 @@ enum Naming {
     Unlink(Name, usize),
 }
 
-/// What is where, by one view of the disk.
+/// Names of files and directories, in memory or on disk.
 #[derive(Clone, Debug, Default)]
 struct Names {
     files: BTreeMap<Name, usize>,
-    /// By number; `None` where the directory's name is not on disk.
+    /// Paths of directories by number; `None` if the directory's name is not durable.
     dirs: Vec<Option<PathBuf>>,
 }
 
@@ -78,7 +78,7 @@ struct Names {
 struct Inode {
     durable: Vec<u8>,
     journal: Vec<Change>,
-    /// A sync failed, and the system took what it should have written for written.
+    /// Whether a sync failed and the system considers its data written.
     dropped: bool,
 }
 
@@ -89,12 +89,12 @@ pub(super) struct Journal {
     names: Names,
     durable_names: Names,
     namings: Vec<Naming>,
-    /// Steps until something goes wrong.
+    /// Number of steps until the fault, and its kind.
     fault: Option<(u64, Fault)>,
     full: bool,
     dead: bool,
     killed: bool,
-    /// Nothing goes wrong just now.
+    /// Whether faults are off.
     calm: bool,
     dropped: bool,
     /// `MONEDULA_DISK_TRACE=1` prints every step.
@@ -124,7 +124,7 @@ impl Simulation for LyingDisk {
     }
 }
 
-/// A line of the log that takes a step which looks as if it could be left out.
+/// A line of the log code with a step that could be left out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Site {
     pub(super) file: &'static str,
@@ -133,15 +133,15 @@ pub(super) struct Site {
 }
 
 thread_local! {
-    /// Every site that this thread came by.
+    /// All sites that this thread has reached.
     pub(super) static SITES: RefCell<BTreeSet<Site>> = const { RefCell::new(BTreeSet::new()) };
-    /// The one that is left out, on every disk of this thread.
+    /// The site that is left out on all disks of this thread.
     pub(super) static LEFT_OUT: Cell<Option<Site>> = const { Cell::new(None) };
-    /// How often it was, in this story.
+    /// How often the step was left out in this story.
     pub(super) static SKIPPED: Cell<u32> = const { Cell::new(0) };
 }
 
-/// No story comes by one line as often, unless it waits for what that line should have done.
+/// Limit of skips. A story reaches a line that often only if it waits for the effect of the line.
 const SKIPPED_MAX: u32 = 10_000;
 
 impl Site {
@@ -176,7 +176,7 @@ fn error(errno: i32) -> io::Error {
 }
 
 impl LyingDisk {
-    /// Everything in `dir` is durable.
+    /// Creates a disk on which everything in `dir` is durable.
     pub(super) fn over(dir: &Path, seed: u64) -> Self {
         let mut journal = Journal {
             dice: Dice(seed),
@@ -209,8 +209,8 @@ impl LyingDisk {
         self.0.lock().fault = Some((steps, fault));
     }
 
-    /// Makes `dir` what a power cut leaves of it, by the word of `keeps`, which gets each step that is not durable: "link a",
-    /// "rename a b", "unlink a", "write a", "cut a".
+    /// Turns `dir` into the state after a power loss. `keeps` decides for each step that is not durable: "link a", "rename a
+    /// b", "unlink a", "write a", "cut a".
     pub(super) fn cut_keeping(&self, dir: &Path, keeps: impl Fn(&str) -> bool) {
         let journal = self.0.lock();
         let mut names = journal.durable_names.clone();
@@ -236,7 +236,7 @@ impl LyingDisk {
         }
     }
 
-    /// Makes `dir` what a power cut leaves of it, by chance.
+    /// Turns `dir` into a random state after a power loss.
     pub(super) fn cut(&self, dir: &Path) {
         let mut journal = self.0.lock();
         let left = journal.left();
@@ -247,7 +247,7 @@ impl LyingDisk {
     }
 }
 
-/// Every file in a directory and in those inside of it.
+/// All files in a directory and its subdirectories.
 fn files_in(dir: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();
     for entry in fs::read_dir(dir).unwrap() {
@@ -281,32 +281,33 @@ impl Journal {
         self.dead
     }
 
-    /// Whether nothing goes wrong from here on.
+    /// Whether no more faults happen.
     pub(super) fn is_sound(&self) -> bool {
         self.fault.is_none() && !self.full && !self.dead
     }
 
-    /// Whether the process was killed, not cut off from power; another may go on with the disk as it is.
+    /// Restarts after a kill; returns whether the process was killed instead of losing power. A new process continues with the
+    /// disk as it is.
     pub(super) fn revive(&mut self) -> bool {
         let killed = std::mem::take(&mut self.killed);
         self.dead &= !killed;
         killed
     }
 
-    /// What is not durable yet stays so; nothing goes wrong any more. Tells whether a failed sync lost something.
+    /// Stops all faults. What is not durable stays so. Returns whether a failed sync has lost data.
     pub(super) fn heal(&mut self) -> bool {
         self.fault = None;
         self.full = false;
         std::mem::take(&mut self.dropped)
     }
 
-    /// Whether things may go wrong from now on; gives what was before.
+    /// Turns faults off or on; returns the previous state.
     pub(super) fn calm(&mut self, calm: bool) -> bool {
         std::mem::replace(&mut self.calm, calm)
     }
 
     fn before(&mut self, step: &Step<'_>) -> io::Result<Verdict> {
-        // A directory that goes has another name by then, and nobody looks for it.
+        // A removed directory was renamed before, so its name is not needed.
         if let Step::Fetch(..) | Step::RemoveDir(_) = step {
             return Ok(Verdict::Go);
         }
@@ -364,7 +365,7 @@ impl Journal {
                 Ok(Verdict::Partly(len, error))
             }
             Step::Sync(path) => {
-                // The kernel may drop what it could not write, and say so only once.
+                // After a failed sync the kernel may drop the data, and report the error only once.
                 if !self.killed
                     && self.dice.one_in(2)
                     && let Some(inode) = self.inode(path)
@@ -385,7 +386,7 @@ impl Journal {
         }
     }
 
-    /// The number of a directory by its name now; one that was there all the time gets it here.
+    /// Number of the directory with this path; a directory that existed from the start gets its number here.
     fn dir(&mut self, path: &Path) -> usize {
         let of = |dir: &Option<PathBuf>| dir.as_deref() == Some(path);
         if let Some(number) = self.names.dirs.iter().position(of) {
@@ -477,7 +478,7 @@ impl Journal {
         }
     }
 
-    /// What the system had in memory of a file and could not write is gone; its length is not.
+    /// Drops data that the system could not write, but not the file's length.
     fn evict(&mut self, path: &Path) {
         if let Some(inode) = self.inode(path)
             && self.inodes[inode].dropped
@@ -546,14 +547,14 @@ impl Journal {
             && let Some((position, len)) = fresh.last()
             && *len > 0
         {
-            // No checksum covers the base offset and the epoch of a batch.
+            // The base offset and the epoch of a batch are not covered by a checksum.
             let at = position + 16 + dice.below(*len as u64) as usize;
             if let Some(byte) = content.get_mut(at) {
                 *byte ^= 1 << dice.below(8);
             }
         }
         if !journal.is_empty() && dice.one_in(6) {
-            // The length of a file was on disk before its content.
+            // The length of a file can be durable before its contents.
             content.resize(content.len() + dice.below(200) as usize, 0);
         }
         content
@@ -579,7 +580,7 @@ impl std::fmt::Display for Naming {
 }
 
 impl Naming {
-    /// Whether the sync of this directory makes it durable.
+    /// Whether a sync of this directory makes the step durable.
     fn is_in(&self, number: usize, dir: &Path) -> bool {
         match self {
             Self::Dir(_, path) | Self::Move(_, path, _) => path.parent() == Some(dir),
@@ -592,7 +593,7 @@ impl Naming {
     fn apply(&self, names: &mut Names) {
         let is_free = |path: &PathBuf| !names.dirs.contains(&Some(path.clone()));
         match self {
-            // Two of a name there cannot be: what came later was lost if the other is still there.
+            // A name exists only once: if another directory still has it, the later step is lost.
             Self::Dir(number, path) if is_free(path) => {
                 names.dirs[*number] = Some(path.clone());
             }
@@ -619,7 +620,7 @@ impl Naming {
 }
 
 impl Names {
-    /// Every file that can be found.
+    /// All files whose directories have durable names.
     fn paths(&self) -> BTreeMap<PathBuf, usize> {
         let found = self.files.iter().filter_map(|((dir, name), inode)| {
             let dir = self.dirs[*dir].as_ref()?;

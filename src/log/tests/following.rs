@@ -1,4 +1,4 @@
-//! What a log takes over from its leader, and what it gives up for it.
+//! Appending records of a leader, and truncating the log for a leader.
 
 use super::crashes::scratch;
 use super::disk::{Fault, LyingDisk};
@@ -7,7 +7,7 @@ use crate::host::Host;
 use crate::log::manager::{Cut, LogManager, ManagerSettings};
 use crate::log::partition_log::following::{Followed, Replicated};
 
-/// Appends as a follower whatever came whole.
+/// Appends all whole batches as a follower.
 pub(super) fn follow(log: &PartitionLog, records: impl Into<Bytes>) -> Followed {
     let records = Replicated::check(records.into()).unwrap();
     let count = records.batches().len();
@@ -30,7 +30,7 @@ fn old(magic: i8, codec: Compression, base: Offset) -> Vec<u8> {
     set.build()
 }
 
-/// All records, segment by segment.
+/// All record bytes, segment by segment.
 fn bytes(log: &PartitionLog) -> Vec<u8> {
     let mut all = Vec::new();
     let mut from = log.reader().watermarks().log_start;
@@ -48,7 +48,7 @@ fn bytes(log: &PartitionLog) -> Vec<u8> {
     all
 }
 
-/// All data files, one behind the other.
+/// Contents of all data files in order.
 fn content(dir: &Path) -> Vec<u8> {
     let names = fs::read_dir(dir).unwrap();
     let names = names.map(|entry| entry.unwrap().path());
@@ -70,7 +70,7 @@ fn refused(log: &PartitionLog, records: Vec<u8>) -> ErrorCode {
     appended.unwrap_err().code()
 }
 
-/// KAFKA-10706: the epoch would be asked about for ever.
+/// KAFKA-10706: a follower with such an epoch would ask for its end again and again.
 #[test]
 fn a_cut_at_the_end_takes_the_epochs_that_wrote_nothing() {
     let root = tempfile::tempdir_in(scratch()).unwrap();
@@ -87,7 +87,7 @@ fn a_cut_at_the_end_takes_the_epochs_that_wrote_nothing() {
     assert_eq!(log.reader().log_end(), 1);
     let file = fs::read_to_string(dir.join("leader-epoch-checkpoint")).unwrap();
     assert_eq!(file, "0\n1\n2 0\n");
-    // One that is only known in memory, too.
+    // An epoch that is only in memory, too.
     log.note_epoch(7);
     log.truncate_to(1).unwrap();
     assert_eq!(log.reader().latest_epoch(), Some(2));
@@ -101,11 +101,11 @@ fn batches_of_an_answer_go_into_their_segments_as_they_are() {
     let mut answer = Vec::new();
     let mut base = 0;
     for round in 0..40 {
-        // Gaps are what compaction leaves.
+        // Gaps in offsets are left by compaction.
         base += 1 + i64::from(round % 3);
         answer.extend(led(base, round / 10, "some value"));
     }
-    // The last one was cut off on its way.
+    // The last batch of the answer is cut off.
     let cut_off = led(base + 1, 4, "some value");
     let end = base + 1;
     let sent = [&answer[..], &cut_off[..70]].concat();
@@ -116,7 +116,7 @@ fn batches_of_an_answer_go_into_their_segments_as_they_are() {
     assert_eq!(log.reader().leader_epochs().entries().len(), 4);
     log.high_watermark().set(end);
     assert_eq!(read(&log, base, 1_000), [base]);
-    // One after the other they get to the same places.
+    // Batches that are appended one by one get to the same positions.
     let other = root.path().join("other");
     let alone = create(&other, small());
     let mut rest = &answer[..];
@@ -127,7 +127,7 @@ fn batches_of_an_answer_go_into_their_segments_as_they_are() {
     }
     assert_eq!(alone.reader().segment_count(), whole);
     assert_eq!(content(&other), answer);
-    // And a start finds them.
+    // A start finds the same.
     log.close().unwrap();
     let log = reopen(&dir, small(), false, 0);
     assert_eq!(
@@ -157,7 +157,7 @@ fn messages_of_old_formats_are_taken_over_as_they_are() {
     }
 }
 
-/// KAFKA-17375: the topic's `segment.bytes` were larger when the leader took the batch.
+/// KAFKA-17375: `segment.bytes` of the topic was larger when the leader accepted the batch.
 #[test]
 fn a_batch_that_is_larger_than_a_segment_gets_one_of_its_own() {
     let root = tempfile::tempdir_in(scratch()).unwrap();
@@ -188,7 +188,7 @@ fn what_a_follower_cannot_use_changes_nothing() {
     let nothing_whole = Replicated::check(Bytes::from(led(8, 0, "v")).slice(..62)).unwrap();
     assert!(nothing_whole.is_cut_off());
     assert_eq!((log.reader().log_end(), content(&dir)), (8, led(7, 0, "v")));
-    // Those of an epoch that the fetch did not know are left out.
+    // Batches of an epoch that the fetch did not know are left out.
     let two = Replicated::check([led(8, 0, "a"), led(9, 1, "b")].concat().into()).unwrap();
     log.append_as_follower(&two, 1, NOW).unwrap().unwrap();
     assert_eq!(
@@ -302,7 +302,7 @@ fn a_log_whose_new_beginning_was_cut_short_is_one_again() {
                 (0..=40).contains(&end) && !done || end == 90,
                 "{steps}: {end}"
             );
-            // There are no holes, and it goes on.
+            // There are no holes, and appends continue.
             let held = log.reader().watermarks().log_start..end;
             let count = held.end - held.start;
             assert_eq!(
@@ -314,7 +314,7 @@ fn a_log_whose_new_beginning_was_cut_short_is_one_again() {
     }
 }
 
-/// What is appended behind the cut would be trusted as what was cut off was.
+/// Records appended after the truncation would be trusted like those that were removed.
 #[test]
 fn checkpoint_files_say_no_more_of_a_log_that_was_cut() {
     let root = tempfile::tempdir_in(scratch()).unwrap();

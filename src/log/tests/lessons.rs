@@ -1,5 +1,5 @@
-//! What the lying disk has taught, each lesson as short as it gets. A power cut leaves what was synced, and of the rest what
-//! the lesson says.
+//! Bugs found with the simulated disk, each as a minimal test. A power loss keeps what was synced, and of the rest what the
+//! test says.
 
 use std::path::PathBuf;
 
@@ -10,7 +10,7 @@ use crate::log::error::StorageError;
 use crate::log::index::transaction::TransactionIndex;
 use crate::log::producer_state::Admission;
 
-/// A log on a lying disk.
+/// A log on a simulated disk.
 struct Lesson {
     _root: tempfile::TempDir,
     dir: PathBuf,
@@ -36,14 +36,14 @@ fn lesson(settings: LogSettings) -> Lesson {
 }
 
 impl Lesson {
-    /// The log after a power cut which left what `keeps` says.
+    /// Simulates a power loss that keeps what `keeps` says, and opens the log.
     fn power_cut(&mut self, recovery_point: Offset, keeps: impl Fn(&str) -> bool) {
         watch(None);
         self.disk.cut_keeping(&self.dir, keeps);
         self.start(false, recovery_point);
     }
 
-    /// The log after `kill -9`.
+    /// Simulates `kill -9`, and opens the log.
     fn kill(&mut self, recovery_point: Offset) {
         self.disk.0.lock().heal();
         self.log = reopen(&self.dir, self.settings.clone(), false, recovery_point);
@@ -55,7 +55,7 @@ impl Lesson {
         self.log = reopen(&self.dir, self.settings.clone(), clean, recovery_point);
     }
 
-    /// The log, if nothing goes wrong.
+    /// Opens the log; returns an error if that fails.
     fn try_start(&self, clean: bool, recovery_point: Offset) -> Result<PartitionLog, StorageError> {
         let known = Known {
             clean,
@@ -90,7 +90,7 @@ impl Lesson {
         names
     }
 
-    /// One record of a producer.
+    /// Appends one record of a producer.
     fn send(&self, producer: i64, sequence: i32, transactional: bool) -> Appended {
         let mut builder = BatchBuilder::default().producer(producer, 0, sequence);
         let mut origin = Origin::Client;
@@ -138,7 +138,7 @@ impl Lesson {
 
 type Keeps = fn(&str) -> bool;
 
-/// Of steps that no story of chance would miss.
+/// Tests of steps that no random story would miss.
 pub(super) const STEPS: &[(&str, fn())] = &[
     ("compaction", a_compaction_that_is_cut_short_loses_no_key),
     (
@@ -180,7 +180,7 @@ fn what_was_flushed_keeps_its_names() {
     assert_eq!(all(&lesson.log), expected(40));
 }
 
-/// Apache Kafka flushes amidst an append, before anybody hears of it.
+/// Apache Kafka flushes during an append, before the records are acknowledged.
 #[test]
 fn what_is_acknowledged_is_on_disk_where_messages_are_counted() {
     for (flush_messages, records, kept) in [(1, 1, 1), (1, 45, 45), (3, 7, 6), (i64::MAX, 7, 0)] {
@@ -202,7 +202,7 @@ fn what_is_acknowledged_is_on_disk_where_messages_are_counted() {
     }
 }
 
-/// The first time it was sent may still wait for the disk.
+/// The first copy of a repeated batch may not be on disk yet.
 #[test]
 fn what_is_acknowledged_a_second_time_is_on_disk_too() {
     let settings = LogSettings {
@@ -260,7 +260,7 @@ fn the_indexes_of_rolled_segments_are_flushed_with_them() {
     assert_eq!(sealed(&lesson), before);
 }
 
-/// Seed 3644: no later flush looked at them.
+/// Seed 3644: no later flush synced the rebuilt indexes.
 #[test]
 fn indexes_that_a_start_has_built_anew_are_on_disk() {
     for clean in [true, false] {
@@ -279,8 +279,8 @@ fn indexes_that_a_start_has_built_anew_are_on_disk() {
     }
 }
 
-/// Seed 3715: an index of offsets was missing. The aborted transactions beside it were written anew as well, the start ended
-/// before it had synced them, and the next one had nothing to build.
+/// Seed 3715: an offset index was missing. The index of aborted transactions was rewritten too, the start was interrupted
+/// before the sync, and the next start did not rebuild it.
 #[test]
 fn a_start_that_is_cut_short_leaves_aborted_transactions_as_they_were() {
     let keeps: [Keeps; 3] = [NOTHING, EVERYTHING, |step| !step.starts_with("write")];
@@ -384,7 +384,7 @@ fn a_snapshot_behind_a_gap_of_lost_batches_is_not_believed() {
     let second = lesson.names(".log")[1].clone();
     let second: Offset = second[..20].parse().unwrap();
     assert!(second > 8);
-    // The end of the first segment, but not the second one, is lost, at the end of a batch.
+    // A part of the first segment is lost, at a batch boundary, but nothing of the second segment.
     let position = BatchHeader::parse(&lesson.file("00000000000000000000.log"));
     let one = position.unwrap().size() as u64;
     watch(None);
@@ -397,7 +397,7 @@ fn a_snapshot_behind_a_gap_of_lost_batches_is_not_believed() {
     assert_eq!(lesson.last_sequences(), [(7, 0)]);
 }
 
-/// Seed 1194: the removal of a segment was undone by half.
+/// Seed 1194: the removal of a segment was half undone.
 #[test]
 fn a_snapshot_from_before_the_first_segment_opens_no_transaction() {
     let mut lesson = lesson(small());
@@ -432,7 +432,8 @@ fn a_snapshot_from_before_the_first_segment_opens_no_transaction() {
     }
 }
 
-/// Seed 2183 of 2026-11-22: the removal of the segment in which it began was undone, not that of the one in which it ended.
+/// Seed 2183 of 2026-11-22: the removal of the segment with the beginning of the transaction was undone, that of the segment
+/// with its end was not.
 #[test]
 fn a_transaction_that_ended_in_a_removed_segment_is_not_open() {
     let mut lesson = lesson(small());
@@ -480,7 +481,7 @@ fn a_transaction_that_ended_in_a_removed_segment_is_not_open() {
     lesson.log = log;
 }
 
-/// Seed 5683 of 2026-11-22: an entry of zeros is what is left of one whose sync failed.
+/// Seed 5683 of 2026-11-22: an entry of zeros was left by a failed sync.
 #[test]
 fn an_index_of_one_time_that_is_zero_is_made_again() {
     let mut lesson = lesson(small());
@@ -494,7 +495,7 @@ fn an_index_of_one_time_that_is_zero_is_made_again() {
     assert_eq!(fs::read(&index).unwrap(), whole);
 }
 
-/// Seed 672: forgotten by a truncation above the start of the log, it was let begin anew.
+/// Seed 672: a truncation above the log start forgot the producer, so it could begin anew.
 #[test]
 fn a_producer_that_began_anew_is_not_told_that_its_batches_are_there() {
     let mut lesson = lesson(LogSettings::default());
@@ -522,7 +523,7 @@ fn a_truncation_does_not_come_undone_behind_new_batches() {
     assert_eq!(all(&lesson.log), expected(11));
 }
 
-/// Seed 5170: the truncation failed behind its first step, and the next start made nothing of it.
+/// Seed 5170: the truncation failed after its first step, and the next start did not finish it.
 #[test]
 fn a_truncation_that_a_kill_cut_short_does_not_come_undone_either() {
     for steps in 0..10 {
@@ -541,7 +542,7 @@ fn a_truncation_that_a_kill_cut_short_does_not_come_undone_either() {
     }
 }
 
-/// The start that cut off what was torn was itself killed; the one after it found nothing to do.
+/// The start that truncated a torn tail was killed, and the next start found nothing to truncate.
 #[test]
 fn what_a_start_has_cut_off_does_not_come_back_because_it_was_killed() {
     for steps in 0..20 {
@@ -566,7 +567,7 @@ fn what_a_start_has_cut_off_does_not_come_back_because_it_was_killed() {
     }
 }
 
-/// Ten thousand logs would be synced one after the other.
+/// Otherwise ten thousand logs would be synced one after the other.
 #[test]
 fn a_start_that_finds_nothing_to_cut_off_syncs_nothing() {
     let nothing_is_done = |lesson: &mut Lesson, recovery_point| {
@@ -576,28 +577,28 @@ fn a_start_that_finds_nothing_to_cut_off_syncs_nothing() {
         let steps: Vec<_> = SITES.take().into_iter().collect();
         assert_eq!(steps, []);
     };
-    // Nothing was flushed.
+    // A log of which nothing was flushed.
     let mut one = lesson(LogSettings::default());
     fill(&one.log);
     nothing_is_done(&mut one, 0);
-    // Closed segments were.
+    // A log whose closed segments were flushed.
     let mut several = lesson(small());
     fill(&several.log);
     several.log.flush(NOW).unwrap();
     nothing_is_done(&mut several, 80);
-    // Killed before anything was written after a clean stop.
+    // A log that was killed after a clean stop, before any write.
     several.log.close().unwrap();
     several.start(true, 80);
     nothing_is_done(&mut several, 80);
     assert!(several.names(".snapshot").len() > 1);
 }
 
-/// Seed 6063: the sync of the cut had failed, and what followed was taken for lost.
-/// The system took the cut for written, and its memory and the file system said so to the next start.
+/// Seed 6063: the sync of the truncation failed, and later records were lost. The system considered the truncation written, and
+/// so did the next start.
 #[test]
 fn a_cut_that_a_failed_sync_has_lost_is_made_again() {
     for steps in 0..20 {
-        // Whether a failed sync loses something is up to chance.
+        // Whether a failed sync loses data is random.
         for seed in 0..4 {
             let mut lesson = lesson(LogSettings::default());
             fill(&lesson.log);
@@ -610,7 +611,7 @@ fn a_cut_that_a_failed_sync_has_lost_is_made_again() {
             }
             lesson.kill(4);
             let end = lesson.log.reader().log_end();
-            // As long as the batch that was there before: those behind it would fit.
+            // The batch is as long as the one before, so that the old batches after it would fit.
             append(&lesson.log, 900, &["hello", "world"]);
             lesson.log.flush(NOW).unwrap();
             lesson.power_cut(end + 2, NOTHING);
@@ -669,7 +670,7 @@ fn an_abort_whose_marker_was_lost_is_told_no_more() {
     lesson.send(7, 0, true);
     lesson.log.flush(NOW).unwrap();
     lesson.end(7, false);
-    // Whatever made it write its indexes early.
+    // The indexes were written early.
     lesson.log.close().unwrap();
     lesson.disk = LyingDisk::over(&lesson.dir, 1);
     watch(None);
@@ -701,7 +702,7 @@ fn removed_segments_do_not_go_before_their_successors_are_there() {
     );
 }
 
-/// Seed 1276: its torn end would have ended the log, with flushed records behind it.
+/// Seed 1276: the torn end of the removed segment would have ended the log before flushed records.
 #[test]
 fn a_removed_segment_does_not_come_back_once_the_log_was_flushed() {
     let mut lesson = lesson(small());
@@ -713,7 +714,7 @@ fn a_removed_segment_does_not_come_back_once_the_log_was_flushed() {
     assert_eq!(lesson.names(".log"), before);
 }
 
-/// Seed 2967: one error, and the space was lost until the next start.
+/// Seed 2967: after one error the space was not freed until the next start.
 #[test]
 fn a_file_that_cannot_be_removed_goes_with_the_next_round() {
     let lesson = lesson(small());
@@ -728,7 +729,7 @@ fn a_file_that_cannot_be_removed_goes_with_the_next_round() {
     }
 }
 
-/// Seed 4757: the system took what it could not write for written, and the next sync was content.
+/// Seed 4757: the system considered lost data written, and the next sync succeeded.
 #[test]
 fn what_a_failed_sync_has_lost_is_not_there_for_the_next_start() {
     for steps in 0..30 {
@@ -745,7 +746,7 @@ fn what_a_failed_sync_has_lost_is_not_there_for_the_next_start() {
     }
 }
 
-/// A compaction that loses its power at any step, in any order of what is not durable.
+/// Power losses at every step of a compaction, with every order of the steps that are not durable.
 #[test]
 fn a_compaction_that_is_cut_short_loses_no_key() {
     let settings = LogSettings {
@@ -802,7 +803,7 @@ fn a_compaction_that_is_cut_short_loses_no_key() {
     }
 }
 
-/// Seed 785: the last batch of a producer may be lost, and then the one before is the last.
+/// Seed 785: the last batch of a producer may be lost, and then the batch before it is the last one.
 #[test]
 fn compaction_keeps_the_last_batch_of_a_producer_that_is_on_disk() {
     let settings = LogSettings {
@@ -829,7 +830,7 @@ fn compaction_keeps_the_last_batch_of_a_producer_that_is_on_disk() {
     assert_eq!(lesson.last_sequences(), [(7, 0)]);
 }
 
-/// Seed 2249: a power cut left the new name with no content, and what no start reads again was in no epoch.
+/// Seed 2249: a power loss left the new file name without contents, and epochs of records that no start reads again were lost.
 #[test]
 fn an_unsynced_replacement_of_the_leader_epochs_leaves_the_old_ones() {
     let mut lesson = lesson(small());
@@ -860,7 +861,7 @@ fn what_was_cut_off_tells_nothing_of_its_producers() {
     }
     lesson.log.flush(NOW).unwrap();
     let end = lesson.log.reader().log_end();
-    // No snapshot is synced. The power cut takes those of the new history.
+    // No producer snapshot is synced. The power loss removes those of the new history.
     lesson.power_cut(end, |step| {
         !step.ends_with(".snapshot") || old.iter().any(|name| step.ends_with(name))
     });
@@ -887,7 +888,7 @@ fn a_clean_stop_leaves_nothing_to_remove() {
     assert_eq!(lesson.names(".deleted"), [""; 0]);
 }
 
-/// Else there would be one more with each start, as nothing but retention takes them.
+/// Otherwise each start would add one, because only retention removes them.
 #[test]
 fn of_the_snapshots_that_stops_left_the_newest_stays() {
     let mut lesson = lesson(small());

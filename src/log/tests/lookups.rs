@@ -1,4 +1,4 @@
-//! A lookup by time reads and unpacks what it takes to meet the first record that fits, and lets appends go on meanwhile.
+//! Lookups by timestamp read and decompress no more than necessary to find the first match, and do not block appends.
 
 use std::io;
 use std::panic::Location;
@@ -10,7 +10,7 @@ use super::*;
 use crate::host::disk::{Simulation, Step, Verdict};
 use crate::log::partition_log::lookup::LookupError;
 
-/// What a record unpacks to that comes second.
+/// Decompressed size of the second record, in bytes.
 const LARGE: usize = 16 << 20;
 const CODECS: [Compression; 5] = [
     Compression::None,
@@ -45,7 +45,7 @@ fn no_more_is_unpacked_than_the_first_record_that_fits() {
         let found = find(NOW, &Effort::small()).unwrap().unwrap();
         assert_eq!(found.offset, 0, "{codec:?}");
 
-        // What lies behind the large record is left to a thread that nobody waits for.
+        // Records after the large one are left to a thread for long work.
         let small = Effort::small();
         assert!(matches!(find(NOW + 2, &small), Err(LookupError::TooMuch)));
         assert!(small.spent() < 1 << 20, "{codec:?}: {}", small.spent());
@@ -77,7 +77,7 @@ fn the_newest_record_counts_although_it_was_deleted() {
     assert_eq!(found.unwrap(), None);
 }
 
-/// One request shares an effort: what a hundred lookups take together is not small.
+/// All lookups of a request share one effort limit: a hundred small lookups are not small.
 #[test]
 fn many_small_lookups_are_not_small() {
     let dir = tempfile::tempdir().unwrap();
@@ -94,12 +94,11 @@ fn many_small_lookups_are_not_small() {
     assert!((10..100).contains(&done), "{done}");
 }
 
-/// Notes what is read while somebody has the log's lock; with the first read of records, does something else on another
-/// thread.
+/// Records reads under the log's lock. At the first read of records it runs an action on another thread.
 struct Bystander<F> {
     log: Arc<PartitionLog>,
     reads: Arc<AtomicUsize>,
-    /// A read with the lock in hand that did not say yet that the page cache is enough.
+    /// Whether a read under the lock has not been confirmed yet to need only the page cache.
     waits: AtomicBool,
     meanwhile: Mutex<Option<F>>,
 }
@@ -134,7 +133,7 @@ impl<F: FnOnce(&PartitionLog) + Send + 'static> Simulation for Bystander<F> {
     }
 }
 
-/// Looks for a time while `meanwhile` happens to the log.
+/// Looks up a timestamp while `meanwhile` happens to the log.
 fn find_while(
     log: &Arc<PartitionLog>,
     timestamp: i64,

@@ -1,5 +1,5 @@
-//! Segments of Apache Kafka of every message format, damaged at random and opened: a prefix of what was there comes out, or a
-//! clear error; never a panic, never a record that nobody wrote.
+//! Segments of Apache Kafka in every message format, damaged at random and opened: the result is a prefix of the contents or a
+//! clear error; never a panic, and never a record that was not written.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -19,10 +19,10 @@ use crate::wire::batch::builder::BatchBuilder;
 use crate::wire::message::fuzz::seeds_from_environment;
 
 const NOW: i64 = 1_000_000;
-/// Offsets and, in format v2, the leader epoch stand before it, and no checksum covers them.
+/// Position of the first byte that a checksum covers. Offsets and, in format v2, the leader epoch are before it.
 const COVERED_FROM: usize = 16;
 
-/// Segments of every format and codec, transactions, offsets of a group, metadata.
+/// Recorded segments of every format and codec, with transactions, offsets of a group, and metadata.
 fn recordings() -> Vec<(String, Vec<u8>)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("compat-tests/recordings");
     let mut found = Vec::new();
@@ -49,7 +49,7 @@ pub(super) fn batches(path: &Path) -> Vec<(Span, Vec<u8>)> {
     found
 }
 
-/// Damages `content`; gives the first byte that is not what it was.
+/// Damages `content`; returns the position of the first changed byte.
 pub(super) fn damage(dice: &mut Dice, content: &mut Vec<u8>, other: &[u8]) -> usize {
     let at = dice.below(content.len() as u64) as usize;
     let len = dice.below(200) as usize;
@@ -60,7 +60,7 @@ pub(super) fn damage(dice: &mut Dice, content: &mut Vec<u8>, other: &[u8]) -> us
         2 => content[at..end].fill(0xff),
         3 => drop(content.drain(at..end)),
         4 => {
-            // A piece of itself a second time: its checksums are right.
+            // Repeats a piece of the file, whose checksums are valid.
             let piece = content[dice.below(at as u64 + 1) as usize..].to_vec();
             content.splice(at..at, piece);
         }
@@ -100,7 +100,7 @@ fn open(dir: &Path, clean: bool) -> Result<PartitionLog, StorageError> {
     )
 }
 
-/// What a reader is given, from the log's start to its end.
+/// All bytes that readers get, from the log start to the log end.
 pub(super) fn everything(log: &PartitionLog) -> Vec<u8> {
     let mut content = Vec::new();
     let mut next = log.reader().watermarks().log_start;
@@ -143,7 +143,7 @@ fn tell(seed: u64, files: &[(String, Vec<u8>)]) {
         "seed {seed}: {name}, {intact} of {} bytes are as they were",
         original.len()
     );
-    // After a clean stop nobody looks at the checksums: what is asked is that nothing breaks.
+    // After a clean stop checksums are not verified: only robustness is tested.
     let clean = dice.one_in(4);
     let log = match open(dir.path(), clean) {
         Ok(log) => log,
@@ -189,7 +189,7 @@ fn tell(seed: u64, files: &[(String, Vec<u8>)]) {
         let same = kept.get(index).is_some_and(|(_, other)| other == batch);
         assert!(same, "{what}: {span:?} is lost");
     }
-    // It goes on.
+    // Appends continue.
     let mut builder = BatchBuilder::default();
     builder.push(NOW, None, Some(b"more"));
     let appended = log.append_committed(&builder.build(), 99, Origin::Client, NOW);

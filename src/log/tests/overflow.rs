@@ -1,4 +1,4 @@
-//! Offsets that lie further apart than a segment can tell, and offsets at the end of all numbers.
+//! Segments whose offsets are too far apart for relative offsets, and offsets near the end of their range.
 
 use super::crashes::scratch;
 use super::disk::{Fault, LyingDisk};
@@ -8,7 +8,7 @@ use crate::log::recovery::Known;
 use crate::log::verify::{Then, verify};
 
 const FAR: Offset = (1 << 31) + 10;
-/// Beyond the second part.
+/// An offset beyond the second part of a split segment.
 const FARTHER: Offset = 5 << 31;
 
 fn v2(base: Offset) -> Vec<u8> {
@@ -19,7 +19,7 @@ fn v2(base: Offset) -> Vec<u8> {
     builder.build().to_vec()
 }
 
-/// A batch of one producer's transaction, or the abort that ends it.
+/// A batch of a producer's transaction, or the marker that aborts it.
 fn transactional(base: Offset, abort: bool) -> Vec<u8> {
     let sequence = if abort { -1 } else { 0 };
     let mut builder = BatchBuilder::default()
@@ -35,7 +35,7 @@ fn transactional(base: Offset, abort: bool) -> Vec<u8> {
     builder.build().to_vec()
 }
 
-/// Two messages in a wrapper, which bears the offset of the second.
+/// Two messages in a wrapper, which has the offset of the second one.
 fn wrapper(magic: i8, base: Offset) -> Vec<u8> {
     let mut set = SetBuilder::new(magic, Compression::Gzip, false);
     for offset in [base, base + 1] {
@@ -45,8 +45,7 @@ fn wrapper(magic: i8, base: Offset) -> Vec<u8> {
     set.build()
 }
 
-/// A partition with one segment, as Kafka before 1.1 could leave it: without entries in its indexes, which hold 4,096 bytes
-/// each.
+/// A partition with one segment as Kafka before 1.1 could leave it: its indexes of 4,096 bytes have no entries.
 fn written(parts: &[Vec<u8>]) -> tempfile::TempDir {
     let root = tempfile::tempdir_in(scratch()).unwrap();
     let dir = root.path().join("t-0");
@@ -74,7 +73,7 @@ fn contents(dir: &Path) -> Vec<(String, u64)> {
     found
 }
 
-/// Everything that can be read, from wherever one begins.
+/// All bytes that can be read from an offset on.
 fn bytes_from(log: &PartitionLog, from: Offset) -> Vec<u8> {
     let (mut found, mut next) = (Vec::new(), from);
     while next < log.reader().log_end() {
@@ -116,7 +115,7 @@ fn check(parts: &[Vec<u8>], end: Offset, segments: &[Offset]) {
         // Lookups find the parts.
         let last = parts.last().unwrap();
         assert_eq!(bytes_from(&log, end - 1), *last);
-        // And the log goes on.
+        // Appends continue.
         assert_eq!(append(&log, NOW, &["more"]).first_offset, end);
         log.close().unwrap();
         let left = verify(own_disk().dir(&dir)).unwrap().faults;
@@ -141,7 +140,7 @@ fn a_segment_with_offsets_too_far_apart_becomes_several() {
         let parts = [wrapper(magic, 0), wrapper(magic, FAR), v2(FARTHER)];
         check(&parts, FARTHER + 2, &[0, FAR, FARTHER]);
     }
-    // The last batch that fits.
+    // The largest distance that fits.
     let most = i64::from(i32::MAX) - 1;
     check(&[v2(0), v2(most)], most + 2, &[0]);
     check(&[v2(0), v2(most + 1)], most + 3, &[0, most + 1]);
@@ -152,7 +151,7 @@ fn an_index_that_has_wrapped_around_is_not_believed() {
     for relative in [i32::MAX as u32 + 11, u32::MAX] {
         let root = written(&[v2(0), v2(FAR), v2(FARTHER)]);
         let dir = root.path().join("t-0");
-        // More segments follow, so that nobody looks at the end of this one.
+        // More segments follow, so the end of this one is not recovered.
         fs::write(dir.join(file_name(FARTHER * 2, ".log")), v2(FARTHER * 2)).unwrap();
         let entry = [relative.to_be_bytes(), 83_u32.to_be_bytes()].concat();
         fs::write(dir.join(file_name(0, ".index")), entry).unwrap();
@@ -194,7 +193,7 @@ fn aborted_transactions_go_with_their_markers() {
     }
 }
 
-/// What cannot be read of an overflowed segment does not keep the rest of it from being split.
+/// A torn tail of an overflowed segment does not prevent the split.
 #[test]
 fn a_torn_tail_behind_the_far_offsets_is_cut_as_any_other() {
     let mut torn = v2(FAR + 2);
@@ -207,7 +206,7 @@ fn a_torn_tail_behind_the_far_offsets_is_cut_as_any_other() {
     assert_eq!(contents(&dir).len(), 2);
 }
 
-/// Whatever step a split ends with, power cut or killed, the next start has everything.
+/// After a power loss or a kill at any step of a split, the next start has all records.
 #[test]
 fn a_split_that_is_cut_short_loses_nothing() {
     let parts = [v2(0), v2(FAR), v2(FAR + 5), v2(FARTHER)];
@@ -295,7 +294,7 @@ fn a_follower_rolls_before_offsets_lie_too_far_apart() {
     log.close().unwrap();
     drop(log);
 
-    // Nor does compaction put segments together that are.
+    // Compaction does not merge such segments either.
     let log = reopen(&dir, settings, true, FARTHER + 2);
     log.high_watermark().set(log.reader().log_end());
     log.compact(0, &Budget::of(1 << 16), NOW).unwrap().unwrap();
@@ -310,7 +309,7 @@ fn a_follower_rolls_before_offsets_lie_too_far_apart() {
     assert!(only_gaps, "{faults:#?}");
 }
 
-/// Nothing of this was ever written by a broker; what is read of it is a log or an error, and nothing wraps around.
+/// No broker ever wrote such files. Reading them gives a log or an error, without integer overflow.
 #[test]
 fn offsets_at_the_end_of_all_numbers_do_no_harm() {
     let open = |dir: &Path, clean: bool| {

@@ -1,5 +1,5 @@
-//! Each small file of Apache Kafka, damaged at random and read: what comes out stands in the file, or the error names it. Nobody
-//! panics, waits for ever, or takes memory on a file's word.
+//! Small files of Apache Kafka, damaged at random and read: the result is in the file, or the error names the file. No reader
+//! panics, hangs, or allocates memory because a file claims to be large.
 
 use std::fs::File;
 use std::io::ErrorKind;
@@ -14,7 +14,7 @@ use crate::log::error::StorageError;
 use crate::log::recovery::read_snapshot;
 use crate::wire::message::fuzz::{most_memory, seeds_from_environment};
 
-/// More than any of the readers needs for the recorded files, less than a sparse file would cost.
+/// Memory limit of a reader in bytes: more than the recorded files need, less than a sparse file would need.
 const MEMORY_MAX: usize = 8 << 20;
 const SPARSE: u64 = 1 << 30;
 const OFFSETS: [&str; 3] = [
@@ -24,7 +24,7 @@ const OFFSETS: [&str; 3] = [
 ];
 const ZOOKEEPERS: &str =
     "#\n#Mon Jan 06 09:11:12 UTC 2020\nbroker.id=3\nversion=0\ncluster.id=5L6g3nShT-eMCtK--X86sw\n";
-/// In the partition's directory.
+/// Name of the log file in the partition's directory.
 const LOG: &str = "00000000000000000000.log";
 
 fn recorded(name: &str) -> Vec<u8> {
@@ -57,7 +57,7 @@ fn inside() -> Vec<String> {
     names
 }
 
-/// Bytes as for any other file, or lines as for a text.
+/// Damages bytes as in any other file, or lines as in a text file.
 fn spoil(dice: &mut Dice, content: &mut Vec<u8>, other: &[u8]) {
     let at = dice.below(content.len() as u64 + 1) as usize;
     let mut lines: Vec<&[u8]> = content.split(|byte| *byte == b'\n').collect();
@@ -106,7 +106,7 @@ fn spoil(dice: &mut Dice, content: &mut Vec<u8>, other: &[u8]) {
     }
 }
 
-/// Every reader that knows a file of this name; `Err` when none would take it. What is read is given in words.
+/// Reads a file with every reader for its name; `Err` if all of them fail. Results are returned as words.
 fn read(path: &Path) -> Result<Vec<String>, StorageError> {
     let disk = &own_disk();
     let name = path.file_name().unwrap().to_str().unwrap();
@@ -152,7 +152,7 @@ fn malformed(path: &Path, what: &str) -> StorageError {
     crate::log::error::malformed(path, what)
 }
 
-/// A number may be written in several ways.
+/// Whether a text contains a word; numbers may be formatted differently.
 fn stands_in(word: &str, text: &str) -> bool {
     let same = |number: i64| {
         let mut words = text.split(|one: char| one.is_whitespace() || one == '=');
@@ -206,7 +206,7 @@ fn alone(seed: u64) {
             assert!(said.contains(name), "seed {seed}: {said}");
             assert!(said.len() < 2_000, "seed {seed}: {} bytes", said.len());
         }
-        // It has a checksum.
+        // Producer snapshots have a checksum.
         Ok(found) if name.ends_with(".snapshot") => assert_eq!(found, whole, "seed {seed}"),
         Ok(found) => {
             let written = String::from_utf8_lossy(&content);
@@ -225,7 +225,7 @@ fn a_damaged_small_file_gives_what_stands_in_it_or_an_error() {
     }
 }
 
-/// Opens the recorded partition, with one or two of the files around its log spoiled.
+/// Opens the recorded partition with one or two damaged files beside its log.
 fn together(seed: u64) {
     let mut dice = Dice(seed);
     let dir = tempfile::tempdir_in(crashes::scratch()).unwrap();
@@ -247,7 +247,7 @@ fn together(seed: u64) {
     assert!(memory < MEMORY_MAX, "seed {seed}: {memory} bytes");
     let log = match log {
         Ok(log) => log,
-        // The number of a version is no fault that could be mended.
+        // An unknown version is an error that must not be repaired.
         Err(error) if error.source.kind() == ErrorKind::Unsupported => {
             let epochs = path.join(checkpoint::LEADER_EPOCHS);
             let version = fs::read(&epochs).unwrap();
@@ -258,7 +258,7 @@ fn together(seed: u64) {
         }
         Err(error) => panic!("seed {seed}: {error}"),
     };
-    // Not a byte of the records is damaged, so all of them are there.
+    // The records are not damaged, so all of them must be there.
     fs::write(dir.path().join("read"), everything(&log)).unwrap();
     assert_eq!(batches(&dir.path().join("read")), whole, "seed {seed}");
     assert_eq!(log.reader().log_end(), 8, "seed {seed}");
@@ -305,7 +305,7 @@ fn damaged_files_around_a_log_cost_no_record() {
 
 type Make = fn(&Path);
 
-/// Something else in the place of each file: a gigabyte without content, a directory, a pipe, links.
+/// Replaces each file by something else: a gigabyte without contents, a directory, a pipe, links.
 #[test]
 fn what_is_no_file_keeps_nobody_waiting() {
     let kinds: [(&str, Make); 6] = [
@@ -351,7 +351,7 @@ fn what_is_no_file_keeps_nobody_waiting() {
             for clean in [true, false] {
                 let big = name == LOG && kind == "a gigabyte";
                 if big {
-                    // Zeros at its end are what a preallocated segment has; others look at those.
+                    // Zeros at the end of an index are normal for a preallocated segment, and are tested elsewhere.
                     continue;
                 }
                 let dir = tempfile::tempdir().unwrap();

@@ -1,7 +1,7 @@
-//! Several logs in two lying directories, with the checkpoint files that they share: made, deleted and made again under the
-//! same name, moved between the directories, killed and cut off from power at any step.
+//! Random stories of several logs in two simulated log directories with shared checkpoint files: logs are created, deleted and
+//! created again under the same name, moved between the directories, and lose process or power at any step.
 //!
-//! `MONEDULA_DISK_SEED=17 cargo test --lib logs_of_a_lying_directory` tells one story again, `MONEDULA_DISK_SEEDS=10000`
+//! `MONEDULA_DISK_SEED=17 cargo test --lib logs_of_a_lying_directory` runs one story again, `MONEDULA_DISK_SEEDS=10000` runs
 //! that many.
 
 use std::collections::BTreeMap;
@@ -20,19 +20,19 @@ const DIR: Uuid = DIRS[0];
 const DIRS: [Uuid; 2] = [Uuid([9; 16]), Uuid([8; 16])];
 const FAULTS: [Fault; 4] = [Fault::Cut, Fault::Kill, Fault::Io, Fault::Full];
 
-/// What a log must hold.
+/// Expected contents of a log.
 #[derive(Clone, Debug, Default)]
 struct Model {
-    /// Changes each time the topic is made again.
+    /// Number of the topic with this name; increases with each deletion.
     id: u8,
-    /// The directory in which the metadata have it.
+    /// Index of the log directory in the metadata.
     dir: usize,
-    /// Key and value.
+    /// Key and value of each record.
     records: BTreeMap<Offset, (u8, u64)>,
     start: Offset,
     end: Offset,
     flushed: Offset,
-    /// The start that the checkpoint has.
+    /// Log start offset in the checkpoint.
     saved_start: Offset,
 }
 
@@ -41,7 +41,7 @@ struct Story {
     dir: PathBuf,
     disk: LyingDisk,
     logs: Option<LogManager>,
-    /// The log directories, in `dir`.
+    /// Paths of the log directories.
     dirs: Vec<PathBuf>,
     models: Vec<Model>,
     now: Timestamp,
@@ -105,7 +105,7 @@ impl Story {
         self.disk.0.lock().is_dead()
     }
 
-    /// Whether a directory failed: then the node does not go on for long.
+    /// Whether a log directory has failed: the node then stops soon.
     fn has_failed(&self) -> bool {
         self.logs().online().count() < self.dirs.len()
     }
@@ -192,7 +192,7 @@ impl Story {
         }
     }
 
-    /// The disk has failed in some way, and the node is done.
+    /// Ends the process after a fault of the disk.
     fn end(&mut self) {
         let killed = self.disk.0.lock().revive();
         if killed || !self.is_dead() && self.dice.one_in(2) {
@@ -215,7 +215,7 @@ impl Story {
         begun.map_err(of_disk)
     }
 
-    /// What a round of the mover does, and the metadata's part in it.
+    /// One round of the task that moves replicas, with the updates of the metadata.
     fn go_on_moving(&mut self) -> Result<(), StorageError> {
         for copy in self.logs().futures() {
             let copied = self.logs().copy(&copy, 1_000, self.now);
@@ -241,7 +241,7 @@ impl Story {
         found.unwrap()
     }
 
-    /// What the node does with copies at a start: see `replica/moves.rs`.
+    /// Finishes moves at a start like the node: see `replica/moves.rs`.
     fn settle_moves(&self, logs: &LogManager) -> Result<(), StorageError> {
         for copy in logs.futures() {
             let name = copy.partition();
@@ -268,7 +268,7 @@ impl Story {
             builder.push(self.now, Some(&[key]), Some(&self.written.to_be_bytes()));
             let appended = log.append_committed(&builder.build(), 0, Origin::Client, self.now);
             let model = &mut self.models[number];
-            // A batch whose writing failed may be there nevertheless.
+            // A batch whose write failed may be on disk nevertheless.
             model.records.insert(model.end, (key, self.written));
             match appended {
                 Ok(appended) => assert_eq!(appended.first_offset, model.end),
@@ -279,10 +279,10 @@ impl Story {
         Ok(())
     }
 
-    /// The topic is deleted, and another of its name is made.
+    /// Deletes the topic and creates another one with the same name.
     fn make_again(&mut self, number: usize) -> Result<(), StorageError> {
         let name = name_of(number);
-        // The metadata say so first.
+        // The metadata changes first.
         self.models[number] = Model {
             id: self.models[number].id + 1,
             dir: self.dice.below(2) as usize,
@@ -295,7 +295,7 @@ impl Story {
     fn note_checkpoints(&mut self) {
         for number in 0..LOGS as usize {
             if let Some(log) = self.logs().get(&name_of(number)) {
-                // One that is a segment's first offset is not remembered, as with Kafka.
+                // As in Kafka, a log start offset that is the base offset of a segment is not written.
                 let start = log.log_start_to_remember();
                 self.models[number].saved_start = start.unwrap_or(0);
             }
@@ -320,7 +320,7 @@ impl Story {
         watch(Some(Arc::new(self.disk.clone())));
     }
 
-    /// The process has ended, and another begins.
+    /// Starts a new process.
     fn start(&mut self) {
         self.logs = None;
         loop {
@@ -356,7 +356,7 @@ impl Story {
         self.look();
     }
 
-    /// Takes what a power cut took out of the models.
+    /// Removes from the models what a power loss has removed.
     fn settle(&mut self) {
         let powerless = std::mem::take(&mut self.powerless);
         for number in 0..LOGS as usize {
@@ -366,7 +366,7 @@ impl Story {
             if there.is_none() {
                 let model = &mut self.models[number];
                 let lost = powerless && model.flushed == 0;
-                // One that could not be made.
+                // The log could not be created.
                 assert!(lost || model.end == 0, "{name} is lost: {model:?}");
                 (model.start, model.saved_start) = (0, 0);
             }
@@ -540,7 +540,7 @@ fn made(logs: &LogManager, id: u8) -> Arc<PartitionLog> {
         .unwrap()
 }
 
-/// Seed 16: it lost its first records, as if they had been deleted.
+/// Seed 16: the new log lost its first records, as if they had been deleted.
 #[test]
 fn a_topic_does_not_begin_where_a_deleted_one_of_its_name_began() {
     let dir = tempfile::tempdir().unwrap();
@@ -567,7 +567,7 @@ fn a_topic_does_not_begin_where_a_deleted_one_of_its_name_began() {
     }
 }
 
-/// Seed 17: the removal of the mark came undone, and nobody read what had been appended since.
+/// Seed 17: the removal of the mark of a clean stop was undone, and records appended afterwards were not recovered.
 #[test]
 fn a_clean_stop_counts_once_whatever_a_power_cut_brings_back() {
     let dir = tempfile::tempdir().unwrap();
@@ -583,7 +583,7 @@ fn a_clean_stop_counts_once_whatever_a_power_cut_brings_back() {
     assert!(!mark.exists());
 }
 
-/// Seed 18: its files were on disk, but not the name of the directory that they are in.
+/// Seed 18: the files were on disk, but not the name of their directory.
 #[test]
 fn a_new_partition_that_was_flushed_is_there_after_a_power_cut() {
     let dir = tempfile::tempdir().unwrap();
@@ -623,7 +623,7 @@ fn copied(logs: &LogManager, log: &PartitionLog) -> Arc<PartitionLog> {
     logs.futures().remove(0)
 }
 
-/// Seed 108: each was a name of another disk, and a start refuses a partition that is there twice.
+/// Seed 108: the two names are on different disks, and a start refuses a partition that exists twice.
 #[test]
 fn a_power_cut_never_leaves_a_moved_replica_in_both_directories() {
     let one_disk = |step: &str| step.ends_with(" t0-0") || !step.starts_with("rename t0-0");
@@ -639,7 +639,7 @@ fn a_power_cut_never_leaves_a_moved_replica_in_both_directories() {
         log.flush(NOW).unwrap();
         let copy = copied(&logs, &log);
         disk.fail_after(steps, Fault::Cut);
-        // The metadata know it in its new place already.
+        // The metadata has the new directory already.
         let _ = logs.finish_move(&copy, NOW);
         watch(None);
         drop((logs, log, copy));
@@ -656,7 +656,7 @@ fn a_power_cut_never_leaves_a_moved_replica_in_both_directories() {
     }
 }
 
-/// Seed 30: the log lost what its copy had, was written to anew, and would have been replaced by another history.
+/// Seed 30: the log lost records that its copy had, got other records, and would have been replaced by a different history.
 #[test]
 fn a_copy_goes_on_with_no_more_than_its_log_has_after_a_crash() {
     let (root, dirs) = moving();
@@ -689,7 +689,7 @@ fn a_copy_goes_on_with_no_more_than_its_log_has_after_a_crash() {
     assert_eq!(BatchHeader::parse(&bytes).unwrap().base_timestamp, 7);
 }
 
-/// The names in its old directory were on disk, and nobody looked at those in the new one.
+/// Names in the old directory were synced, those in the new one were not.
 #[test]
 fn a_moved_replica_is_there_after_a_clean_stop_and_a_power_cut() {
     let (root, dirs) = moving();
@@ -713,7 +713,7 @@ fn a_moved_replica_is_there_after_a_clean_stop_and_a_power_cut() {
     );
 }
 
-/// Seed 2044: the checkpoint relied on the name of a segment, and the power cut brought back those before it.
+/// Seed 2044: the checkpoint relied on the name of a segment, and a power loss restored the segments before it.
 #[test]
 fn a_log_start_is_remembered_until_its_segment_is_on_disk() {
     let dir = tempfile::tempdir().unwrap();
@@ -737,7 +737,7 @@ fn a_log_start_is_remembered_until_its_segment_is_on_disk() {
     assert_eq!(made(&logs, 1).reader().watermarks().log_start, start);
 }
 
-/// What is appended behind the cut would have been trusted as far as what was cut off.
+/// Records appended after a truncation would have been trusted like those that were removed.
 #[test]
 fn a_log_that_is_found_shorter_is_trusted_no_further_than_that() {
     let dir = tempfile::tempdir().unwrap();
@@ -757,7 +757,7 @@ fn a_log_that_is_found_shorter_is_trusted_no_further_than_that() {
     assert_eq!(points.unwrap(), "0\n1\nt0 0 2\n");
 }
 
-/// Whoever asks for the topic says which it is; and one damaged file is no reason to serve nothing.
+/// The directory name tells the topic; one damaged file should not take the partition offline.
 #[test]
 fn a_partition_whose_metadata_cannot_be_read_is_that_of_the_topic_of_its_name() {
     let zero = format!("version: 0\ntopic_id: {}", Uuid::ZERO);
@@ -788,7 +788,7 @@ fn a_partition_whose_metadata_cannot_be_read_is_that_of_the_topic_of_its_name() 
     }
 }
 
-/// How many logs with records were put aside.
+/// Number of logs with records that were put aside.
 fn aside(dir: &Path) -> usize {
     let paths = fs::read_dir(dir)
         .unwrap()
@@ -800,7 +800,7 @@ fn aside(dir: &Path) -> usize {
     aside.count()
 }
 
-/// What a power cut leaves of a log whose names nobody had synced; the topic may have been deleted and made again since.
+/// A power loss can leave a log without its unsynced file names; the topic may have been deleted and created again since.
 #[test]
 fn records_without_a_partition_metadata_are_nobodys() {
     for records in [&["some", "records"][..], &[]] {
@@ -821,7 +821,7 @@ fn records_without_a_partition_metadata_are_nobodys() {
     }
 }
 
-/// A flipped bit makes another id of one: what was taken for the log of a deleted topic was removed.
+/// A flipped bit changes a topic id: the log was taken for that of a deleted topic and removed.
 #[test]
 fn a_log_of_another_topic_is_put_aside_and_stays() {
     let dir = tempfile::tempdir().unwrap();
@@ -838,7 +838,7 @@ fn a_log_of_another_topic_is_put_aside_and_stays() {
     assert_eq!(aside(dir.path()), 1);
 }
 
-/// Moves and new topics write them too, whenever they like.
+/// Moves and new topics write checkpoints too, at any time.
 #[test]
 fn checkpoints_that_several_write_at_once_break_no_directory() {
     let root = tempfile::tempdir_in(scratch()).unwrap();

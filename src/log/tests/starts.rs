@@ -1,4 +1,4 @@
-//! What a start costs: it reads what nobody has flushed and no more, in all log directories at once.
+//! Cost of a start: it reads only what was not flushed, in all log directories at the same time.
 
 use std::collections::{BTreeMap, HashSet};
 use std::io;
@@ -47,7 +47,7 @@ fn only_what_lies_after_the_recovery_point_is_read() {
     let logs: Vec<_> = sizes.keys().filter(|name| name.ends_with(".log")).collect();
     assert!(logs.len() > 30);
     for recovery_point in [800, 650, 401, 300, 0] {
-        // The segment before may have been closed after the last flush.
+        // The previous segment may have been closed after the last flush.
         let below = |name: &&&String| name[..20].parse::<Offset>().unwrap() < recovery_point;
         let first = logs.iter().filter(below).count().saturating_sub(1);
         let counting = Counting::default();
@@ -59,14 +59,14 @@ fn only_what_lies_after_the_recovery_point_is_read() {
         let of_logs = || read.iter().filter(|(name, _)| name.ends_with(".log"));
         let names: Vec<_> = of_logs().map(|(name, _)| name).collect();
         assert_eq!(names, logs[first..], "recovery point {recovery_point}");
-        // Once for the checksums; the heads of the batches again for the producers.
+        // The segments are read once for checksums, and the batch headers again for producers.
         let wanted: usize = logs[first..].iter().map(|name| sizes[*name]).sum();
         let bytes: usize = of_logs().map(|(_, bytes)| bytes).sum();
         assert!(
             (wanted..3 * wanted).contains(&bytes),
             "recovery point {recovery_point}: {bytes} bytes were read of {wanted}"
         );
-        // Of the closed indexes the last entry only.
+        // Of a closed segment's index only the last entry is read.
         for (name, bytes) in &read {
             let closed = name[..20] < logs[first][..20];
             assert!(!closed || *bytes <= 12, "{bytes} of {name}");
@@ -100,7 +100,7 @@ fn each_directory_has_its_own_threads_and_all_begin_at_once() {
     )
     .unwrap();
     let (here, changed) = (Mutex::new(HashSet::new()), Condvar::new());
-    // Asked for each log by the thread that opens it.
+    // The settings of a log are requested on the thread that opens it.
     let settings_of = |topic: &str| {
         let mut here = here.lock();
         here.insert((topic.to_owned(), thread::current().id()));
@@ -120,7 +120,7 @@ fn each_directory_has_its_own_threads_and_all_begin_at_once() {
     assert_eq!(manager.all().len(), 4 * THREADS);
 }
 
-/// Names and content of the files in a directory.
+/// Names and contents of the files in a directory.
 fn files_of(dir: &Path) -> BTreeMap<String, Vec<u8>> {
     let entry = |entry: io::Result<fs::DirEntry>| {
         let path = entry.unwrap().path();
@@ -130,7 +130,7 @@ fn files_of(dir: &Path) -> BTreeMap<String, Vec<u8>> {
     fs::read_dir(dir).unwrap().map(entry).collect()
 }
 
-/// Where the batch at this place of a file begins; from the end on if it is negative.
+/// Position of a batch in a file; negative numbers count from the end.
 fn position_of(content: &[u8], batch: isize) -> usize {
     let mut positions = vec![0];
     while let Ok(header) = BatchHeader::parse(&content[*positions.last().unwrap()..]) {
@@ -159,9 +159,9 @@ fn what_a_newer_program_wrote_is_left_as_it_is() {
         let said = format!("the batch at {} ", positions[0]);
         (newest.clone(), content, said)
     };
-    // After a clean stop nobody reads what lies before the last entry of an index.
+    // After a clean stop batches before the last index entry are not read.
     let indexed = [0, 2].map(|batch| with_format(batch, 1, 3).2);
-    // After a crash one alone is damaged.
+    // After a crash only one damage at a time is tested.
     let alone = with_format(-1, 1, 3).2;
     let epochs = |version: &str| {
         let content = format!("{version}\n1\n0 0 and more\n").into_bytes();
@@ -207,7 +207,7 @@ fn what_a_newer_program_wrote_is_left_as_it_is() {
                 continue;
             };
             let said = error.to_string();
-            // Where the index ends after a clean stop.
+            // After a clean stop reading begins at the last index entry.
             let place = match clean && name == newest {
                 true => "the batch at ",
                 false => &word,
@@ -217,7 +217,7 @@ fn what_a_newer_program_wrote_is_left_as_it_is() {
             }
             let mut after = files_of(dir.path());
             if !clean {
-                // Whoever starts next after an unclean stop makes these anew.
+                // The next start after an unclean stop rebuilds the indexes.
                 after.retain(|name, _| !name.ends_with("index"));
             }
             for (name, content) in after {

@@ -1,4 +1,4 @@
-//! Logs that compaction must refuse: nobody who keeps the formats writes them. They stay as they are, others are compacted.
+//! Logs that compaction must refuse, because they violate the formats. They stay unchanged, and other logs are compacted.
 
 use super::ageing::{bases, compacted, put};
 use super::*;
@@ -8,9 +8,9 @@ use crate::wire::batch::header::{self, BatchHeader};
 
 const FAR: Offset = 1 << 40;
 
-/// A wrapper whose own offset may be another than its last message's.
+/// A wrapper whose own offset may differ from that of its last message.
 fn wrapper(magic: i8, inner: &[Offset], own: Offset) -> Vec<u8> {
-    // As they stand in it, also where they are to be counted from the first.
+    // Inner offsets are written unchanged, even if the format requires relative ones.
     let mut plain = Vec::new();
     for offset in inner {
         let mut one = SetBuilder::new(magic, Compression::None, false);
@@ -29,7 +29,7 @@ fn wrapper(magic: i8, inner: &[Offset], own: Offset) -> Vec<u8> {
     outer
 }
 
-/// A batch at offset 10 whose records say that they lie at these distances from it; the header says what it likes.
+/// A batch at offset 10 whose records have these offset deltas; `change` can modify the header.
 fn batch_of(deltas: &[i32], change: fn(&mut [u8])) -> Vec<u8> {
     let mut builder = BatchBuilder::default().at(10, 0).producer(7, 0, 0);
     for delta in deltas {
@@ -104,7 +104,7 @@ fn hostile() -> Vec<(&'static str, Vec<u8>)> {
     found
 }
 
-/// A log whose first segment is `file`, followed by one that is written to.
+/// A log whose first segment is `file`, followed by the active segment.
 fn log_of(dir: &Path, file: &[u8]) -> PartitionLog {
     fs::create_dir_all(dir).unwrap();
     fs::write(dir.join(file_name(0, ".log")), file).unwrap();
@@ -117,7 +117,7 @@ fn what_nobody_writes_is_left_as_it_is() {
     for (what, file) in hostile() {
         let root = tempfile::tempdir().unwrap();
         let log = log_of(root.path(), &file);
-        // A start splits what reaches too far.
+        // A start splits segments with offsets that are too far apart.
         let data = || {
             bases(root.path())
                 .into_iter()
@@ -156,7 +156,7 @@ fn what_may_be_odd_and_is_right_is_compacted() {
     assert_eq!(found, [(3, 12), (19, 20), (most, most)]);
 }
 
-/// Apache Kafka's cleaner fails here. Whoever reads up to the end of the log must come there.
+/// Apache Kafka's cleaner fails here. A reader must be able to reach the end of the log.
 #[test]
 fn old_messages_of_which_nothing_stays_leave_the_end_of_the_log_where_it_was() {
     for (magic, codec) in [
@@ -184,7 +184,7 @@ fn old_messages_of_which_nothing_stays_leave_the_end_of_the_log_where_it_was() {
             (read(&log, 4, 1_000), log.reader().log_end()),
             (vec![12], 13)
         );
-        // It is not needed for what comes after it.
+        // When other segments follow, the batch at offset 12 is not kept any more.
         while log.reader().segment_count() < 4 {
             put(&log, NOW, &[("k", Some("a newer value"))]);
         }
@@ -194,7 +194,7 @@ fn old_messages_of_which_nothing_stays_leave_the_end_of_the_log_where_it_was() {
     }
 }
 
-/// As Kafka does it: until the next start such a log is left alone, and it is in nobody's way.
+/// As in Kafka, such a log is not compacted again until the next start, and does not block other logs.
 #[test]
 fn one_that_cannot_be_compacted_does_not_keep_the_others_waiting() {
     let root = tempfile::tempdir().unwrap();
@@ -240,7 +240,7 @@ fn one_that_cannot_be_compacted_does_not_keep_the_others_waiting() {
     let [first, _, refused, ..] = compacted_to;
     assert_eq!(compacted_to, [first, first, refused, first, first]);
     assert!(first < refused / 2, "{compacted_to:?}");
-    // It is not tried again, even if nothing is wrong with it any more, and the others go on.
+    // The log is not tried again even after its repair, and other logs are compacted.
     fs::write(&path, &whole).unwrap();
     dirty(&manager, 4);
     assert!(manager.compact(&budget, NOW));

@@ -1,4 +1,4 @@
-//! What `verify-log` says of damaged directories is what the next start then does.
+//! The report of `verify-log` about damaged directories matches the repairs of the next start.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, OpenOptions};
@@ -134,7 +134,7 @@ fn with_suffix(path: &Path, from: &str, to: &str) -> PathBuf {
     ))
 }
 
-/// The faults of a directory; then what a start does to it must be what they say. Gives what does not agree.
+/// Returns the faults of a directory, and the differences between them and what a start does to the directory.
 fn disagreement(dir: &Path) -> (Vec<Fault>, Vec<String>) {
     let before = tree(dir);
     let report = verify(Disk::default().dir(dir)).unwrap();
@@ -143,7 +143,7 @@ fn disagreement(dir: &Path) -> (Vec<Fault>, Vec<String>) {
     let clean = dir.join(".kafka_cleanshutdown").exists();
     let loaded = load(dir);
     if let Ok(logs) = &loaded {
-        // What nobody who starts waits for is done in the first round.
+        // Work that is delayed after a start is done in the first round.
         logs.flush_due(NOW);
     }
     let after = tree(dir);
@@ -159,7 +159,7 @@ fn disagreement(dir: &Path) -> (Vec<Fault>, Vec<String>) {
     if refused {
         return (faults, wrong);
     }
-    // Whatever the log lost at its beginning, the epochs lose too.
+    // Leader epochs of records that are lost at the beginning of the log are lost too.
     let begins_later = faults
         .iter()
         .any(|fault| fault.what.contains("said to begin"));
@@ -168,7 +168,7 @@ fn disagreement(dir: &Path) -> (Vec<Fault>, Vec<String>) {
     let mut rebuilt = BTreeSet::new();
     let mut sizes = BTreeMap::new();
     let mut cut_dirs = BTreeSet::new();
-    // The last part of a segment so far, and where it begins in the whole.
+    // The last part of each split segment so far, and its position in the original file.
     let mut parts: BTreeMap<PathBuf, (PathBuf, usize)> = BTreeMap::new();
     let plain = |path: &Path| PathBuf::from(path.to_string_lossy().trim_end_matches(".swap"));
     for fault in &faults {
@@ -206,7 +206,7 @@ fn disagreement(dir: &Path) -> (Vec<Fault>, Vec<String>) {
         }
     }
     for path in &going {
-        // The snapshot that the next start needs is written anew.
+        // The snapshot that the next start needs is rewritten.
         let anew = has_suffix(path, ".snapshot") && after.get(path) != before.get(path);
         let again = coming.contains(path) || rebuilt.contains(path) || anew;
         if !again && after.contains_key(path) {
@@ -235,24 +235,24 @@ fn disagreement(dir: &Path) -> (Vec<Fault>, Vec<String>) {
             .any(|suffix| has_suffix(path, suffix));
         match after.get(path) {
             None if going.contains(path) || has_suffix(path, ".kafka_cleanshutdown") => {}
-            // Those of segments that are read again are not believed.
+            // Producer snapshots of segments that are recovered are removed.
             None if snapshot && (!clean || cut_dirs.contains(dir)) => {}
-            // Nor is that of no segment of any use, where there is a newer one.
+            // A snapshot without a segment is removed too, if there is a newer one.
             None if snapshot && !before.contains_key(&with_suffix(path, "snapshot", "log")) => {}
             None => wrong.push(format!("{} went", path.display())),
             Some(now) if now == content || sizes.contains_key(path) || coming.contains(path) => {}
-            // The indexes of what is read again are written again, damaged or not.
+            // The indexes of recovered segments are rewritten, damaged or not.
             Some(_) if index && (rebuilt.contains(path) || !clean || cut_dirs.contains(dir)) => {}
-            // What is made again for an index of aborted transactions is so with all that follows.
+            // If an index of aborted transactions is rebuilt, all later ones are rebuilt too.
             Some(_) if index && rebuilt.iter().any(|other| is_aborted_before(other, path)) => {}
-            // Both indexes of a segment are made again if one is bad.
+            // Both indexes of a segment are rebuilt if one is damaged.
             Some(_)
                 if index
                     && rebuilt
                         .iter()
                         .any(|other| other.file_stem() == path.file_stem()) => {}
             Some(_) if begins_later && has_suffix(path, "leader-epoch-checkpoint") => {}
-            // They say how far the log goes, and it goes less far now.
+            // Checkpoints have the log end, which may be lower now.
             Some(_) if !faults.is_empty() && has_suffix(path, "-offset-checkpoint") => {}
             Some(now) => wrong.push(format!(
                 "{} changed: {} bytes, now {}",
@@ -277,7 +277,7 @@ fn disagreement(dir: &Path) -> (Vec<Fault>, Vec<String>) {
     (faults, wrong)
 }
 
-/// Whether this is the index of aborted transactions of the same segment, or of one before it.
+/// Whether `index` is the index of aborted transactions of the same segment as `other`, or of an earlier one.
 fn is_aborted_before(index: &Path, other: &Path) -> bool {
     has_suffix(index, ".txnindex")
         && index.parent() == other.parent()
@@ -304,7 +304,8 @@ impl Damage<'_> {
         }
     }
 
-    /// `FILE: WHAT`, where the file is named by its segment's number or from the log directory on.
+    /// Applies damages in the form `FILE: WHAT`; the file is named by the number of its segment, or by its path in the log
+    /// directory.
     fn apply(&self, damage: &str) {
         for one in damage.split(", ") {
             let (name, what) = one.split_once(": ").unwrap();
@@ -351,7 +352,7 @@ impl Damage<'_> {
     }
 }
 
-/// What stands behind the first offset.
+/// The part of a file name after the base offset.
 fn suffix(path: &Path) -> String {
     let name = path.file_name().unwrap().to_str().unwrap();
     name[20..].to_owned()
@@ -863,7 +864,7 @@ fn a_bad_identity_is_told() {
     expect![[r#"
         meta.properties: cannot read: its version 7 is unknown: a newer program wrote it; use that one, or another directory; a start refuses the directory
         x-checkpoint.tmp: what a crash left of a file that was being replaced; recovery leaves it: the next of its kind is written over it"#]].assert_eq(&faults);
-    // The directory of a partition is checked with what the files around it say.
+    // For a partition's directory alone, the files of the log directory are used too.
     let report = verify(Disk::default().dir(&dir.path().join("t-0"))).unwrap();
     assert_eq!(
         (report.logs, report.segments, report.batches, report.faults),
@@ -871,7 +872,7 @@ fn a_bad_identity_is_told() {
     );
 }
 
-/// Damages some files of a directory at random; what is foretold must happen.
+/// Damages some files of a directory at random, and compares the report with the next start.
 fn random_damage(seed: u64) {
     let mut dice = Dice(seed);
     let dir = directory(dice.one_in(2));
@@ -911,7 +912,7 @@ fn random_damage(seed: u64) {
     );
 }
 
-/// Once it did not.
+/// Seeds for which they once differed.
 const LESSONS: [u64; 6] = [10_184, 11_341, 12_429, 13_505, 19_858, 29_957];
 
 #[test]

@@ -1,5 +1,5 @@
-//! Whoever waits for a disk has no lock in hand that appends and reads need: what syncs, renames, removes or cuts a file, or reads
-//! what the page cache lacks, is done without it.
+//! A log's lock, which appends and reads need, is never held while waiting for a disk: syncs, renames, removals and truncations
+//! of files, and reads of data that is not in the page cache, happen without it.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -12,8 +12,7 @@ use super::*;
 use crate::host::disk::{Simulation, Step, Verdict};
 use crate::log::partition_log::moving::Copied;
 
-/// Hears of every step of a disk, and notes those that are taken while a log is locked. Its files are cold until each was refused
-/// once.
+/// Observes every step of a disk, and records those under a log's lock. Its files are cold until each has been refused once.
 #[derive(Debug, Default)]
 struct Witness {
     logs: Mutex<Vec<Arc<PartitionLog>>>,
@@ -23,7 +22,7 @@ struct Witness {
 #[derive(Debug, Default)]
 struct Seen {
     refused: BTreeSet<PathBuf>,
-    /// A read that may have to wait, as long as nobody asked the page cache.
+    /// A read that may wait for the disk, until the page cache is asked.
     reading: Option<String>,
     all: BTreeSet<String>,
     locked: BTreeSet<String>,
@@ -75,7 +74,7 @@ impl Simulation for Witness {
     }
 }
 
-/// What a file's name has behind the first point; the whole name, if there is none.
+/// The part of a file name after the first dot; the whole name if there is none.
 fn kind(path: &Path) -> String {
     let name = path.file_name().unwrap().to_string_lossy();
     let kind = name.split_once('.').map_or(&*name, |(_, kind)| kind);
@@ -83,7 +82,7 @@ fn kind(path: &Path) -> String {
 }
 
 impl Witness {
-    /// What was done since the last call, and what of it with a lock in hand.
+    /// Steps since the last call, and those of them under a lock.
     fn done(&self) -> (BTreeSet<String>, Vec<String>) {
         let mut seen = self.seen.lock();
         seen.note_read();
@@ -91,7 +90,7 @@ impl Witness {
         (seen.all, seen.locked.into_iter().collect())
     }
 
-    /// What was done with a lock in hand, besides what is `expected` to be done at all.
+    /// Steps under a lock since the last call. Panics if a step in `expected` did not happen at all.
     #[track_caller]
     fn locked(&self, expected: &[&str]) -> Vec<String> {
         let (all, locked) = self.done();
@@ -125,7 +124,7 @@ fn nobody_waits_for_a_disk_with_the_lock_of_a_log_in_hand() {
     witness.logs.lock().push(Arc::clone(&log));
     watch(Some(Arc::clone(&witness) as _));
 
-    // What the log knows of its last batches from before is read first.
+    // State about the last batches from before the start is read first.
     append(&log, 1_000, &["again"]);
     assert_eq!(witness.locked(&["cold log", "cold timeindex"]), NOTHING);
     let by_another = batch(1_100, &["another", "leader"]);
@@ -133,7 +132,7 @@ fn nobody_waits_for_a_disk_with_the_lock_of_a_log_in_hand() {
         .unwrap();
     assert_eq!(witness.locked(&[]), NOTHING);
     log.flush_if_due(NOW).unwrap();
-    // The epochs are written to a file beside the one that it replaces.
+    // The epochs are written to a temporary file, which replaces the old file.
     assert_eq!(witness.locked(&["sync tmp"]), NOTHING);
     for n in 0..20 {
         append(&log, 2_000 + n, &["hello", "world"]);
@@ -186,7 +185,7 @@ fn nobody_waits_for_a_disk_with_the_lock_of_a_log_in_hand() {
     witness.done();
     let compacted = log.compact(0, &Budget::of(1 << 16), NOW).unwrap();
     assert!(compacted.is_some());
-    // The files of the one finished segment get their names at once.
+    // The files of a finished segment are renamed under the lock, so that readers see all of the new names at once.
     let finished = ["index", "log", "timeindex", "txnindex"];
     let finished = finished.map(|kind| format!("rename {kind}.swap"));
     assert_eq!(
@@ -203,7 +202,7 @@ fn nobody_waits_for_a_disk_with_the_lock_of_a_log_in_hand() {
     assert_eq!(witness.locked(&[]), NOTHING);
     assert!(log.take_over(&copy, &doomed, &place, NOW).unwrap());
     let moved = ["rename t-0", "sync log", "sync of the directory b"];
-    // As do those in the directory of the copy.
+    // So is the directory of the copy.
     assert_eq!(witness.locked(&moved), ["rename x-future"]);
     log.append_as_leader(&value(b"k"), 7, Origin::Internal, NOW)
         .unwrap();

@@ -1,5 +1,5 @@
-//! The disk of a test, which has a thread of its own. Somebody may watch what this thread does with the disk; other threads, as
-//! bystanders of a test, do what they like.
+//! Disk of a test with a thread of its own. The steps of this thread can be observed; other threads, which play a part in a
+//! test, are not observed.
 
 use std::io;
 use std::panic::Location;
@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use crate::host::descriptors::Descriptors;
 use crate::host::disk::{Disk, Simulation, Step, Verdict};
 
-/// Who watches the disk of a thread.
+/// Observer of the disk of one thread.
 #[derive(Debug)]
 struct Watched {
     thread: std::thread::ThreadId,
@@ -33,7 +33,7 @@ pub(in crate::log) fn own_disk() -> Disk {
     OWN.with(|(disk, _)| disk.clone())
 }
 
-/// From now on every step of this thread on its disk is up to `simulation`; with `None` every step is taken.
+/// Sets the simulation that decides about each step of this thread; with `None` every step is taken.
 pub(in crate::log) fn watch(simulation: Option<Arc<dyn Simulation>>) {
     OWN.with(|(_, watched)| *watched.by.lock() = simulation);
 }
@@ -43,7 +43,7 @@ impl Simulation for Watched {
         if std::thread::current().id() != self.thread {
             return Ok(Verdict::Go);
         }
-        // Not with the lock in hand: what watches may do something with the disk itself.
+        // The lock is released first, because the simulation may use the disk itself.
         let by = self.by.lock().clone();
         by.map_or(Ok(Verdict::Go), |by| by.before(step, site))
     }

@@ -84,7 +84,7 @@ fn stage() -> Stage {
     stage
 }
 
-/// As broker 2 asks, from the second record on.
+/// Fetch of broker 2 from the second record on.
 fn wanted() -> Wanted {
     Wanted {
         topic: "t".into(),

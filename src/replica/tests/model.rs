@@ -925,7 +925,7 @@ impl Model {
         for id in eligible.filter(|_| !self.was_unclean) {
             let replica = &self.replicas[id];
             if replica.lacks {
-                // Its missing records are not counted as lost while it is not in sync.
+                // The controller does not know of the power loss yet.
                 continue;
             }
             for (offset, record) in self.acked.range(replica.log_start..) {
