@@ -2,7 +2,7 @@
 //! and leaves. Kafka's `BrokerLifecycleManager`.
 //!
 //! ```text
-//! Starting ──registered──► Fenced ──caught up, and wanted──► Joining ──unfenced──► Serving
+//! Starting ──registered──► Fenced ──caught up and ready────► Joining ──unfenced──► Serving
 //!     ▲                      │                                  │                    │
 //!     └──── forgotten ───────┴──────────── leaves ──────────────┴────────────────────┴──► Leaving ──► Left
 //! ```

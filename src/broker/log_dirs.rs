@@ -27,7 +27,7 @@ pub(super) struct LogDirs {
     /// `log.dir.failure.timeout.ms`.
     pub(super) report_limit: Duration,
     pub(super) halt: Halt,
-    /// Of a broker whose controllers are other nodes: its heartbeats tell them.
+    /// Membership of a broker whose controllers are other nodes: its heartbeats report failed directories.
     pub(super) membership: Option<Membership>,
 }
 

@@ -13,7 +13,7 @@
 //! # });
 //! ```
 //!
-//! [`Broker::start`] with settings and options is the same without the directory.
+//! [`Broker::start`] starts a broker from settings and options instead, in the directories that the settings name.
 
 mod adopt;
 pub mod boot;

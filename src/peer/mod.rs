@@ -2,9 +2,9 @@
 //!
 //! ```text
 //! pool      a channel for each node of a listener, and lanes beside them
-//!   ├── channel   many requests in flight, shared by whoever asks
-//!   └── lane      one request at a time, for who fetches: nobody else's requests stand in front of it
-//!        └── connection   a socket, perhaps TLS, perhaps a login; versions negotiated once
+//!   ├── channel   many requests in flight, shared by all callers
+//!   └── lane      one request at a time, for fetching: it does not wait for requests of other callers
+//!        └── connection   a socket, optionally with TLS and SASL; versions negotiated once
 //! ```
 //! Addresses of nodes come from the metadata ([`connection::AddressBook`]).
 

@@ -387,7 +387,7 @@ impl Begun {
             cached.dirty = said.failed;
             include.push(full || news);
         }
-        // A partition that sent records goes to the end of the next answer. If none did, the order stays.
+        // The next answer begins with the next partition, unless no partition sent records: then the order stays.
         if !said.iter().any(|said| said.has_records) {
             contents.rotation = contents.rotation.saturating_sub(1);
         }

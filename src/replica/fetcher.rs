@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! metadata ──► ReplicaManager ──► Fetchers::assign ──► mailbox of a lane ──► task of the lane
-//!                                                                              │ asks, appends, cuts
+//!                                                                              │ fetches, appends, truncates
 //!                                                        Partition ◄───────────┘
 //! ```
 //! A lane is a connection to one leader with a share of its partitions (`num.replica.fetchers`). Its task never waits for a

@@ -6,10 +6,10 @@
 //! never sees a log, a socket or the clock.
 //!
 //! ```text
-//! fetch ──► records:    append, then high watermark, then log start          (the order of Kafka)
-//!       ├─► diverging:  cut, and nothing else of the answer is used           (KAFKA-14704)
-//!       ├─► out of range: ask for the leader's end, perhaps for its start     (KIP-320)
-//!       └─► error:      wait, or wait for metadata
+//! fetch ──► records:      append, then high watermark, then log start offset       (Kafka's order)
+//!       ├─► diverging:    truncate; the rest of the answer is ignored              (KAFKA-14704)
+//!       ├─► out of range: ask for the leader's log end offset, then its log start  (KIP-320)
+//!       └─► error:        pause, or wait for metadata
 //! ```
 
 use crate::base::ids::{BrokerId, LeaderEpoch, Offset, PartitionEpoch};

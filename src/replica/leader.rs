@@ -6,7 +6,7 @@
 //!
 //! ```text
 //! high watermark = the lowest log end of: the leader, the maximal ISR, and followers that are about to join the ISR
-//! maximal ISR    = the committed ISR, and whoever a change adds that the controller has not answered yet
+//! maximal ISR    = the committed ISR, and the broker that a change without an answer of the controller adds
 //! ```
 //! A replica that a change removes counts until the change is committed: another leader may be elected from the committed ISR.
 

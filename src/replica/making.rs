@@ -2,8 +2,8 @@
 //! each new partition has a file that is synced, which takes seconds for thousands of partitions.
 //!
 //! ```text
-//! controller: records on disk ──► image shown ──► on_update: partitions `Coming`, work pending      (nobody waits here)
-//! maker:      directories made, 4 at once, in turns ──► controller is told where ──► partitions `Online` ──► answer
+//! controller: records on disk ──► image published ──► on_update: partitions `Coming`, work pending   (without waiting)
+//! maker:      directories made, 4 at a time ──► controller records them ──► partitions `Online` ──► answer
 //! ```
 //! Until a partition is online, clients get NOT_LEADER_OR_FOLLOWER, as from a Kafka broker that knows a partition from the
 //! metadata and has not made it yet. A crash may leave a topic with only some of its directories: the next start makes the

@@ -2,10 +2,10 @@
 //!
 //! ```text
 //! role (one lock) ──► log (its own lock) ──► segment
-//!       │ publishes, with the lock in hand
-//!       ├──► who leads, in which epoch          one atomic: requests look at it before they do anything
-//!       ├──► high watermark                     one atomic, which the log reads too
-//!       └──► waiters                            those that the high watermark has passed; all at a change of role
+//!       │ publishes under the lock
+//!       ├──► leader epoch, and whether this node leads     one atomic, which requests check first
+//!       ├──► high watermark                                one atomic, which the log reads too
+//!       └──► waiters                                       woken by the high watermark; all of them by a change of role
 //! ```
 //! An append holds the lock of the role from the check of the epoch until the records are in the log: no record of an epoch is
 //! written after the node has learnt of the next epoch. Records are decompressed before, and flushed to disk afterwards.

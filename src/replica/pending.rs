@@ -1,8 +1,8 @@
 //! pure: queue of directories that are to be made or removed, with fair turns between requests.
 //!
 //! ```text
-//! topic "a": [make: 1,990 left, 4 in hand] [remove] [make]    one step after the other
-//! turns:     everybody's, request 1's, request 2's …          one directory each, round and round
+//! topic "a": [make: 1,990 left, 4 in hand] [remove] [make]    the steps are done one after the other
+//! turns:     common, request 1, request 2 …                   one directory each, then from the first turn on again
 //! ```
 //! A request that waits for its topics has one turn, however many topics it names and however many partitions they have. So a
 //! request for one directory waits for one directory of each other request, and not for all of them.

@@ -5,7 +5,7 @@
 //!   Available ─────────▶ Acquired ──────────────────▶ Acknowledged
 //!       ▲                  │  │ reject, or released for the last time
 //!       └──────────────────┘  └─────────────────────▶ Archived
-//!          release, lock over
+//!     release, or the lock expires
 //! ```
 //!
 //! The offsets from `start` to `end` are runs without gaps between them; each run has one state. All records before `start` are

@@ -2,8 +2,8 @@
 //! how often each record was delivered.
 //!
 //! ```text
-//!   fetch ─▶ session ─▶ machine: what is next? ─▶ plan a read ─▶ machine: acquire ─▶ a stretch of the segment file
-//!   acknowledge ─▶ machine ─▶ write to the share coordinator ─▶ machine: settled ─▶ answer
+//!   fetch ─▶ session ─▶ machine: next offset ─▶ plan a read ─▶ machine: acquire ─▶ a part of the segment file
+//!   acknowledge ─▶ machine ─▶ write to the share coordinator ─▶ machine: settle ─▶ answer
 //! ```
 //!
 //! [`machine`] has the delivery state of one partition for one group, [`session`] the partitions that each member fetches.

@@ -267,7 +267,7 @@ fn try_find(
         return Err(ErrorCode::UnsupportedVersion.into());
     }
     let marks = partition.log().watermarks();
-    // A new leader may not know yet how much of what it has is committed. Replicas do not ask for that.
+    // A new leader may not know yet which of its records are committed. Replicas ask for the log end offset instead.
     let may_be_unknown = end != ReadEnd::LogEnd;
     let end = marks.at(end);
     let is_known = || match may_be_unknown && !partition.knows_what_is_committed() {

@@ -1,4 +1,5 @@
-//! A broker leads; what follows it in this process fetches as another broker does, over a socket, and joins and leaves its ISRs.
+//! A broker that leads, and a follower in the same process that fetches over a socket like another broker, and joins and leaves
+//! ISRs.
 
 use std::sync::Arc;
 
@@ -25,7 +26,7 @@ use crate::wire::message::list_offsets::ListOffsetsResponse;
 const PARTITIONS: i32 = 3;
 const DIR: Uuid = Uuid([8; 16]);
 
-/// A connection to the leader.
+/// Connection to the leader.
 struct Line(Channel);
 
 impl Leader for Line {
@@ -62,7 +63,7 @@ impl Leaders for Address {
     }
 }
 
-/// The replicas of broker 2, and the task that fetches for them.
+/// Replicas of broker 2, and the task that fetches for them.
 struct Follower {
     replicas: ReplicaManager,
     stop: watch::Sender<bool>,
@@ -134,7 +135,7 @@ async fn committed(broker: &TemporaryBroker, appends: &[Uncommitted]) {
     assert!(outcomes.iter().all(Result::is_ok), "{outcomes:?}");
 }
 
-/// Waits until all ISRs are these.
+/// Waits until the ISR of every partition is `isr`.
 async fn in_sync(broker: &TemporaryBroker, isr: &[BrokerId]) {
     let begun = Instant::now();
     loop {
@@ -184,7 +185,7 @@ async fn a_follower_over_a_socket_joins_the_isr_leaves_it_and_comes_back() {
 
     let dir = tempfile::tempdir().unwrap();
     for round in 0..2 {
-        // While it is away the leader goes on alone.
+        // Without the follower the leader continues alone.
         let alone: Vec<_> = (0..PARTITIONS)
             .map(|index| append(&broker, index))
             .collect();

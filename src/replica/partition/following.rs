@@ -2,8 +2,8 @@
 //! and does the [chores](Chore), which may wait for a disk.
 //!
 //! ```text
-//! role's lock:  is the answer still one to what would be asked? ──► append ──► high watermark
-//! no lock:      chores: cut, flush, delete before the log start
+//! under the role's lock:  check that the same fetch would still be sent ──► append ──► high watermark
+//! without a lock:         chores: truncate, flush, delete before the log start offset
 //! ```
 //! The role does not change while the log is truncated: new metadata is kept until the truncation ends. Otherwise the node
 //! could become leader and append during the truncation, or the task that applies metadata would wait for a disk.

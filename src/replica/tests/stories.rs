@@ -2,32 +2,32 @@
 //! removed. Each of these rules was broken once, and the story beside it failed; "a seed" means that a seed of
 //! [`schedules`](super::schedules) below 90 failed too.
 //!
-//! | broken | what failed |
+//! | rule | stories that fail without it |
 //! |---|---|
-//! | the last fetched epoch is not named | `kafka_15510`, `kafka_10432`, `kip_101_b`, `kip_279`; a seed |
-//! | late answers count | `an_answer_to_a_question_of_before` |
-//! | a new epoch cuts to the high watermark | `kip_101_a` |
-//! | a cut where the leader's epoch ends, not the shorter one; or the other way round | `kip_279_a_log_is_cut` |
-//! | epochs at the end stay | `kafka_10706`; a seed |
-//! | batches of later epochs are taken | `kafka_18723` |
-//! | they are asked for again at once | `kafka_18723` |
-//! | an empty log does not begin with a batch that holds its start | `kafka_6975` |
-//! | a high watermark goes back at a follower; lies beyond its log | `a_leader_that_knows_less`, `a_high_watermark_lies_within`; a seed |
-//! | what is out of range is not cut; does not begin anew | `what_is_out_of_range`, `kafka_9491`; a seed |
-//! | a fenced follower asks again; one that is told the same asks in a circle | `a_follower_that_is_refused_waits` |
-//! | who may have joined does not count | `kafka_14154` |
-//! | who may leave does not count any more | `who_leaves_the_isr` |
-//! | joining below the epoch's start; below the high watermark; while lagging | `kafka_7128`, `nobody_joins_the_isr_below`, `kafka_19996`; a seed |
-//! | fenced brokers, those that shut down, and earlier selves join | `kip_841`, `kafka_15021`, `kafka_15221` |
-//! | earlier selves and foreign brokers fetch | `kafka_15221`, and `who_is_no_replica` of `fetches` |
-//! | nobody is waited for on the way to the ISR; somebody is who may not join | `kafka_4485`, `kafka_15021` |
-//! | the high watermark moves below min ISR; goes back at a leader | `acks_all_needs_enough`, `kafka_19996`; a seed |
-//! | stale answers of the controller count; partition epochs are not taken over; refusals undo a change | `kafka_14154`, `kafka_12367` |
-//! | several changes at once; a refused change stays | `kafka_12367`, `kip_903` |
-//! | acks=all without enough replicas, before and after | `acks_all_needs_enough` |
-//! | a diverging follower is noted; it is told so below the log start | `kafka_13141` and `an_offset_before_the_log` of `fetches` |
-//! | marks of an answer that says where logs part are used | `kafka_14704` of [`fetcher`](crate::replica::fetcher) |
-//! | a high watermark of another epoch acknowledges; a role changes amidst a cut | `kafka_20634` and `a_role_waits` of `partitions` |
+//! | a fetch names the last fetched epoch | `kafka_15510`, `kafka_10432`, `kip_101_b`, `kip_279`; a seed |
+//! | an answer to an older fetch is ignored | `an_answer_to_a_question_of_before` |
+//! | a new epoch does not truncate to the high watermark | `kip_101_a` |
+//! | a truncation uses the smaller of the two ends of an epoch | `kip_279_a_log_is_cut` |
+//! | a truncation removes epochs that begin at the end | `kafka_10706`; a seed |
+//! | batches of later epochs are not appended | `kafka_18723` |
+//! | after such batches the follower waits | `kafka_18723` |
+//! | an empty log may begin with a batch that contains its start | `kafka_6975` |
+//! | a follower's high watermark does not go back; is within its log | `a_leader_that_knows_less`, `a_high_watermark_lies_within`; a seed |
+//! | an offset out of range leads to a truncation; to a log that begins anew | `what_is_out_of_range`, `kafka_9491`; a seed |
+//! | a fenced follower waits; so does one that gets the same answer again | `a_follower_that_is_refused_waits` |
+//! | a replica that may have joined counts | `kafka_14154` |
+//! | a replica that may leave still counts | `who_leaves_the_isr` |
+//! | no joining below the epoch's start; below the high watermark; while lagging | `kafka_7128`, `nobody_joins_the_isr_below`, `kafka_19996`; a seed |
+//! | fenced brokers, those that shut down, and old registrations do not join | `kip_841`, `kafka_15021`, `kafka_15221` |
+//! | old registrations and brokers without a replica may not fetch | `kafka_15221`, and `who_is_no_replica` of `fetches` |
+//! | the high watermark waits for followers about to join; not for ineligible ones | `kafka_4485`, `kafka_15021` |
+//! | the high watermark stands still below min ISR; a leader's does not go back | `acks_all_needs_enough`, `kafka_19996`; a seed |
+//! | stale answers of the controller are ignored; partition epochs are applied; refusals do not undo a change | `kafka_14154`, `kafka_12367` |
+//! | one change at a time; a refused change ends | `kafka_12367`, `kip_903` |
+//! | acks=all needs enough replicas, before and after the append | `acks_all_needs_enough` |
+//! | the position of a diverging follower is not recorded; below the log start it gets an error | `kafka_13141` and `an_offset_before_the_log` of `fetches` |
+//! | offsets in a diverging answer are ignored | `kafka_14704` of [`fetcher`](crate::replica::fetcher) |
+//! | a high watermark of another epoch does not acknowledge; roles do not change during a truncation | `kafka_20634` and `a_role_waits` of `partitions` |
 
 use super::model::{LAG_MAX_MS, Letter, Metadata, Model, Record, Role};
 use crate::base::ids::{BrokerId, LeaderEpoch, Offset};
