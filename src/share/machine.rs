@@ -292,8 +292,8 @@ impl Machine {
                 continue;
             }
             let size = run_last - at + 1;
-            // A record that fails again and again is searched for by delivering smaller and smaller sets, so that its failure
-            // does not affect others.
+            // Records that were delivered several times are delivered in smaller and smaller sets, at last one by one, so that a
+            // record that always fails does not make others fail.
             let limit = taking.terms.deliveries_max;
             let suspect = count - (limit / 2 + limit % 2).max(2);
             let is_suspect = suspect >= 0;

@@ -145,7 +145,7 @@ impl PartitionLog {
             drop(self.watch(named));
         }
         let mut state = self.state.lock();
-        // Names of files in the old directory are not needed any more.
+        // The file names known to be synced, and the files to be deleted, are those of the old directory.
         state.durability.start_changed();
         state.doomed = Vec::new();
         drop(state);
