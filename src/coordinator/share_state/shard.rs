@@ -391,8 +391,8 @@ impl ShareStateShard {
         if behind.is_none() && self.records < RECORDS_MIN + self.states.len() {
             return Ok(ShareStateAnswer::Short);
         }
-        let first = behind.clone().map_or(Bound::Unbounded, Bound::Excluded);
-        let mut last = behind;
+        let first = behind.map_or(Bound::Unbounded, Bound::Excluded);
+        let mut last = None;
         let rest = self.states.range((first, Bound::Unbounded));
         let keys: Vec<ShareKey> = rest.map(|(key, _)| key.clone()).collect();
         for key in keys {
@@ -406,8 +406,8 @@ impl ShareStateShard {
             };
             match (self.record(record, out), last) {
                 (Ok(()), _) => last = Some(key),
-                // The batch is full, so the caller asks for the rest. If the first snapshot of a series does not fit into an
-                // empty batch, the request fails and nothing is deleted.
+                // The batch is full, so the caller asks for the rest. A snapshot that does not even fit as the first one of a
+                // request fails the request, and nothing is deleted.
                 (Err(_), Some(last)) => return Ok(ShareStateAnswer::MoreBehind(last)),
                 (Err(refusal), None) => return Err(refusal),
             }

@@ -70,7 +70,12 @@ impl Stage {
     }
 
     fn ask(&mut self, request: ShareStateRequest) -> ShareStateAnswer {
-        let mut out = Output::new(1 << 20);
+        self.ask_within(1 << 20, request)
+    }
+
+    /// Sends a request whose records have to fit into a batch of `bytes`.
+    fn ask_within(&mut self, bytes: usize, request: ShareStateRequest) -> ShareStateAnswer {
+        let mut out = Output::new(bytes);
         let now = Moment {
             wall: 1_000,
             steady: 0,
@@ -380,4 +385,21 @@ fn records_have_kafkas_bytes() {
         value: None,
     };
     assert_eq!(ShareStateRecord::decode(unknown), Ok(None));
+}
+
+#[test]
+fn a_snapshot_that_fits_into_no_batch_ends_the_series_of_snapshots() {
+    let mut stage = Stage::new(500);
+    stage.initialise(1, 0);
+    let behind = ShareKey {
+        partition: 0,
+        ..key()
+    };
+    let asked = || ShareStateRequest::Snapshot(Some(behind.clone()));
+    let refused = stage.ask_within(50, asked());
+    assert!(
+        matches!(&refused, ShareStateAnswer::Refused(refusal) if refusal.error == ErrorCode::RecordListTooLarge),
+        "{refused:?}"
+    );
+    assert_eq!(stage.ask(asked()), ShareStateAnswer::Done);
 }
