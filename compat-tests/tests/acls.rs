@@ -1103,8 +1103,10 @@ fn of_the_cluster(scenes: &mut Scenes) {
     });
 }
 
-/// APIs of the table without a scene: those without rights, and those of the consumer protocol.
-const UNSEEN: &[i16] = &[17, 18, 36, 38, 39, 40, 41, 68, 69];
+/// APIs of the table without a scene: those without rights, and those of the consumer protocol and of share groups.
+const UNSEEN: &[i16] = &[
+    17, 18, 36, 38, 39, 40, 41, 68, 69, 76, 77, 78, 79, 83, 84, 85, 86, 87, 90, 91, 92,
+];
 
 /// Further values that differ between two brokers in the same state: offsets and epochs of the metadata and of the log.
 const FURTHER_MASKS: &[(&str, &str)] = &[

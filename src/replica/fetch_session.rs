@@ -106,6 +106,8 @@ pub struct Begun {
     pub gone: Option<Arc<Session>>,
     /// All partitions to read, in order. For an incremental fetch that has waited: only those that have changed.
     pub wanted: Vec<Wanted>,
+    /// Whether a follower fetches. The caller sets it.
+    pub is_of_follower: bool,
 }
 
 /// What an answer says about one partition.
@@ -218,6 +220,7 @@ impl FetchSessions {
             session: Some(session),
             gone: None,
             wanted,
+            is_of_follower: false,
         })
     }
 
@@ -350,6 +353,7 @@ impl Begun {
             session: None,
             gone: None,
             wanted,
+            is_of_follower: false,
         }
     }
 

@@ -239,9 +239,9 @@ impl Shares {
         forgotten: &[Place],
     ) -> Result<Begun, ErrorCode> {
         let memory = &self.inner.memory;
-        let bytes = SESSION_BYTES + named.len() * PLACE_BYTES;
         let is_new = epoch == super::session::BEGIN;
-        if is_new && !memory.has_room_for_shares(bytes) {
+        let bytes = named.len() * PLACE_BYTES + if is_new { SESSION_BYTES } else { 0 };
+        if bytes > 0 && !memory.has_room_for_shares(bytes) {
             return Err(ErrorCode::ShareSessionLimitReached);
         }
         let mut sessions = self.inner.sessions.lock();

@@ -16,6 +16,8 @@ pub const BEGIN: i32 = 0;
 pub const END: i32 = -1;
 /// Limit of partitions over all sessions.
 const PARTITIONS_MAX: usize = 1_000_000;
+/// Limit of partitions of one session. A fetch looks at all of them.
+const SESSION_PARTITIONS_MAX: usize = 100_000;
 
 /// Owner of a session: a member of a group.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -103,21 +105,24 @@ impl Sessions {
                 ends,
             });
         }
-        let room = PARTITIONS_MAX.saturating_sub(self.partitions);
         let Some(session) = self.by_key.get_mut(key) else {
             return Err(ErrorCode::ShareSessionNotFound);
         };
         let before = session.partitions.len();
-        for place in forgotten {
-            session.partitions.shift_remove(place);
+        if !forgotten.is_empty() {
+            let forgotten: BTreeSet<&Place> = forgotten.iter().collect();
+            (session.partitions).retain(|place| !forgotten.contains(place));
         }
-        for place in named {
-            if session.partitions.len() >= before + room {
-                return Err(ErrorCode::ShareSessionLimitReached);
-            }
-            session.partitions.insert(*place);
+        self.partitions -= before - session.partitions.len();
+        let mut added: IndexSet<Place> = named.iter().copied().collect();
+        added.retain(|place| !session.partitions.contains(place));
+        if session.partitions.len() + added.len() > SESSION_PARTITIONS_MAX
+            || self.partitions + added.len() > PARTITIONS_MAX
+        {
+            return Err(ErrorCode::ShareSessionLimitReached);
         }
-        self.partitions = self.partitions - before + session.partitions.len();
+        self.partitions += added.len();
+        session.partitions.extend(added);
         let mut partitions: Vec<Place> = session.partitions.iter().copied().collect();
         if !partitions.is_empty() {
             let by = known.unsigned_abs() as usize % partitions.len();
@@ -153,6 +158,7 @@ impl Sessions {
         self.end(key);
         let partitions: IndexSet<Place> = named.iter().copied().collect();
         if self.by_key.len() >= self.sessions_max
+            || partitions.len() > SESSION_PARTITIONS_MAX
             || self.partitions + partitions.len() > PARTITIONS_MAX
         {
             return Err(ErrorCode::ShareSessionLimitReached);
@@ -341,13 +347,45 @@ mod tests {
     }
 
     #[test]
-    fn there_are_no_more_partitions_than_may_be() {
-        let mut sessions = Sessions::new(10);
-        let many = places(0..PARTITIONS_MAX as i32 - 1);
-        sessions.fetch(&key("a"), 0, 1, &many, &[]).unwrap();
+    fn there_are_no_more_partitions_than_may_be_and_none_is_counted_twice() {
+        let mut sessions = Sessions::new(20);
         let full = Err(ErrorCode::ShareSessionLimitReached);
-        assert_eq!(sessions.fetch(&key("b"), 0, 1, &places(0..2), &[]), full);
-        sessions.fetch(&key("b"), 0, 1, &places(0..1), &[]).unwrap();
-        assert_eq!(sessions.fetch(&key("b"), 1, 1, &places(0..2), &[]), full);
+        let most = SESSION_PARTITIONS_MAX as i32;
+        let names: Vec<String> = (0..10).map(|number| format!("m{number}")).collect();
+        for name in &names {
+            sessions.fetch(&key(name), 0, 1, &[], &[]).unwrap();
+            let fetched = sessions.fetch(&key(name), 1, 1, &places(1..most), &[]);
+            fetched.unwrap();
+            let more = places(most..most + 2);
+            assert_eq!(sessions.fetch(&key(name), 2, 1, &more, &[]), full);
+        }
+        assert_eq!(sessions.partitions, PARTITIONS_MAX - 10);
+        assert_eq!(sessions.fetch(&key("b"), 0, 1, &places(0..11), &[]), full);
+        sessions.fetch(&key("b"), 0, 1, &places(0..9), &[]).unwrap();
+        assert_eq!(sessions.fetch(&key("b"), 1, 1, &places(9..11), &[]), full);
+        // What a refused request forgets is forgotten.
+        let fetched = sessions.fetch(&key("b"), 2, 1, &places(9..20), &places(0..9));
+        assert_eq!(fetched, full);
+        assert_eq!(sessions.partitions, PARTITIONS_MAX - 10);
+        for name in names.iter().map(String::as_str).chain(["b"]) {
+            assert!(sessions.end(&key(name)));
+        }
+        assert_eq!(sessions.partitions, 0);
+    }
+
+    /// Forgetting takes no time that grows with the square of the partitions: it happens under a lock of all sessions.
+    #[test]
+    fn a_session_forgets_all_its_partitions_at_once() {
+        let mut sessions = Sessions::new(1);
+        let most = places(0..SESSION_PARTITIONS_MAX as i32);
+        let a = key("a");
+        sessions.fetch(&a, 0, 1, &most, &[]).unwrap();
+        for epoch in 1..100 {
+            let fetched = match epoch % 2 {
+                1 => sessions.fetch(&a, epoch, 1, &[], &most),
+                _ => sessions.fetch(&a, epoch, 1, &most, &[]),
+            };
+            assert_eq!(indexes(fetched).is_empty(), epoch % 2 == 1);
+        }
     }
 }

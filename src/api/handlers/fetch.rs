@@ -100,7 +100,8 @@ pub fn handle(context: RequestContext, request: FetchRequest) -> Reply<FetchResp
     let follower = follower_of(&request);
     let begun = match services.sessions.begin(session, context.now) {
         Ok(mut begun) => {
-            deny(&context, &mut begun.wanted, follower.is_some());
+            begun.is_of_follower = follower.is_some();
+            deny(&context, &mut begun.wanted, begun.is_of_follower);
             let gone = begun.gone.take();
             if let Some(gone) = gone.filter(|gone| gone.len() > PARTITIONS_IN_PLACE_MAX) {
                 drop(services.work.drive(async move { drop(gone) }));
@@ -433,7 +434,11 @@ pub(super) fn respond(
     }
     FetchResponse {
         session_id: begun.session_id,
-        node_endpoints: endpoints_of(context, &responses),
+        // Followers know the endpoints from the metadata.
+        node_endpoints: match begun.is_of_follower {
+            true => Vec::new(),
+            false => endpoints_of(context, &responses),
+        },
         responses,
         ..Default::default()
     }

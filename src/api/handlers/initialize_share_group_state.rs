@@ -14,7 +14,7 @@ pub fn handle(
     of_each_state!(
         context,
         request => InitializeShareGroupStateResponse of InitializeStateResult,
-        |states, key, one| states.initialise(key, one.state_epoch, one.start_offset),
+        |states, key, one| states.initialise(key, one.state_epoch, one.start_offset, true),
         |partition, done| {
             let (error_code, error_message) = told(done.err());
             PartitionResult {

@@ -220,7 +220,7 @@ impl GroupHandle {
             starts,
         };
         match self.ask(&group, request).await? {
-            GroupAnswer::InitialiseShare(errand) => Ok(initialise(self, errand).await),
+            GroupAnswer::InitialiseShare(errand) => Ok(initialise(self, errand, true).await),
             _ => Err(ErrorCode::UnknownServerError),
         }
     }
@@ -424,7 +424,7 @@ fn errands(
                         partitions,
                         states,
                     };
-                    initialise(&groups, errand).await;
+                    initialise(&groups, errand, false).await;
                 }
             };
             threads.spawn(halt.guard("initialising of share states", initialise));
@@ -472,10 +472,12 @@ fn is_passing(error: ErrorCode) -> bool {
     )
 }
 
-/// Initialises states of a share group with the share coordinator and reports the results to the group.
+/// Initialises states of a share group with the share coordinator and reports the results to the group. Existing states are
+/// replaced if `replaces` is set.
 async fn initialise(
     groups: &GroupHandle,
     errand: InitialiseErrand,
+    replaces: bool,
 ) -> Vec<(ShareStart, Result<(), Refusal>)> {
     let mut results = Vec::with_capacity(errand.starts.len());
     for start in errand.starts {
@@ -486,7 +488,8 @@ async fn initialise(
         };
         let mut tries = 0;
         let done = loop {
-            let done = (groups.states).initialise(key.clone(), errand.epoch, start.start);
+            let (key, epoch) = (key.clone(), errand.epoch);
+            let done = (groups.states).initialise(key, epoch, start.start, replaces);
             match done.await {
                 // The internal topic of share states may have been created just now.
                 Err(refusal) if is_passing(refusal.error) && tries < INITIALISE_TRIES => {

@@ -98,18 +98,21 @@ impl ShareStateHandle {
         }
     }
 
-    /// Resets a state. Delivery starts at `start_offset`; if that is [`UNDECIDED`](super::request::UNDECIDED), the first leader
+    /// Creates a state. An existing one is replaced if `replaces` is set, and stays as it is otherwise: two heartbeats may have the
+    /// same state initialised, and the second one must not take back what members acknowledged meanwhile. Delivery starts at `start_offset`; if that is [`UNDECIDED`](super::request::UNDECIDED), the first leader
     /// that reads the state decides.
     pub async fn initialise(
         &self,
         key: ShareKey,
         state_epoch: i32,
         start_offset: Offset,
+        replaces: bool,
     ) -> Result<(), Refusal> {
         let request = ShareStateRequest::Initialise {
             key: key.clone(),
             state_epoch,
             start_offset,
+            replaces,
         };
         self.ask(&key, request).await.map(|_| ())
     }

@@ -64,11 +64,12 @@ impl From<ErrorCode> for Refusal {
 /// Request to a shard of share states.
 #[derive(Clone, Debug)]
 pub enum ShareStateRequest {
-    /// Resets the state of a partition.
+    /// Creates the state of a partition. An existing state stays as it is, or is replaced if `replaces` is set.
     Initialise {
         key: ShareKey,
         state_epoch: i32,
         start_offset: Offset,
+        replaces: bool,
     },
     Read {
         key: ShareKey,

@@ -229,7 +229,11 @@ impl ShareStateShard {
                 key,
                 state_epoch,
                 start_offset,
-            } => self.initialise(now, key, state_epoch, start_offset, out),
+                replaces,
+            } => match !replaces && self.states.contains_key(&key) {
+                true => Ok(ShareStateAnswer::Done),
+                false => self.initialise(now, key, state_epoch, start_offset, out),
+            },
             ShareStateRequest::Read { key, leader_epoch } => self.read(key, leader_epoch, out),
             ShareStateRequest::Write { key, write } => self.write(now, key, write, out),
             ShareStateRequest::Summarise(key) => {

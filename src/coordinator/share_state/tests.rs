@@ -93,6 +93,7 @@ impl Stage {
             key: key(),
             state_epoch,
             start_offset,
+            replaces: true,
         })
     }
 
@@ -250,6 +251,7 @@ fn a_topic_that_is_not_there_and_hostile_batches_are_refused() {
             key: ShareKey { partition, ..key() },
             state_epoch: 0,
             start_offset: 0,
+            replaces: true,
         });
         assert_eq!(refused(answer), error);
     }
@@ -299,7 +301,7 @@ async fn what_later_snapshots_say_too_is_deleted_and_a_start_finds_the_same() {
         ..key()
     };
     for key in [key(), other.clone()] {
-        states.initialise(key, 1, 0).await.unwrap();
+        states.initialise(key, 1, 0, true).await.unwrap();
     }
     let write = |round: i64| Write {
         state_epoch: 1,
@@ -402,4 +404,23 @@ fn a_snapshot_that_fits_into_no_batch_ends_the_series_of_snapshots() {
         "{refused:?}"
     );
     assert_eq!(stage.ask(asked()), ShareStateAnswer::Done);
+}
+
+#[test]
+fn a_state_that_is_there_is_replaced_only_on_purpose() {
+    let mut stage = Stage::new(500);
+    stage.initialise(1, 5);
+    let mut initialise = |replaces, start_offset| {
+        stage.ask(ShareStateRequest::Initialise {
+            key: key(),
+            state_epoch: 2,
+            start_offset,
+            replaces,
+        });
+        match stage.ask(ShareStateRequest::Summarise(key())) {
+            ShareStateAnswer::Summary(summary) => summary.start_offset,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!([initialise(false, 9), initialise(true, 9)], [5, 9]);
 }
