@@ -2,9 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use bytestring::ByteString;
+
 use super::client::{Cluster, Failure, WITHIN, name};
 use super::described_group::described;
 use super::groups::{Committed, ConsumerGroups, OFFSETS_BY_NAME, Partition, committed, names};
+use super::table::Width::{AtLeast, Fixed};
+use super::table::{Table, UNPADDED};
 use crate::base::time::Timestamp;
 use crate::host::clock::Clock;
 use crate::peer::channel::Channel;
@@ -14,6 +18,7 @@ use crate::wire::message::offset_commit::{
 };
 use crate::wire::message::offset_delete::{
     OffsetDeleteRequest, OffsetDeleteRequestPartition, OffsetDeleteRequestTopic,
+    OffsetDeleteResponsePartition,
 };
 
 pub(super) async fn reset(cluster: &Cluster, options: &ConsumerGroups) -> Result<(), Failure> {
@@ -62,14 +67,14 @@ pub(super) async fn reset(cluster: &Cluster, options: &ConsumerGroups) -> Result
             println!();
             continue;
         }
-        let width = group.len().max(15);
-        println!(
-            "\n{:<width$} {:<15} {:<10} NEW-OFFSET",
-            "GROUP", "TOPIC", "PARTITION"
-        );
-        for ((topic, index), offset) in wanted {
-            println!("{group:<width$} {topic:<15} {index:<10} {offset}");
-        }
+        let mut table = Table::default();
+        table.column("GROUP", AtLeast(15), wanted.keys().map(|_| group.clone()));
+        let topics = wanted.keys().map(|(topic, _)| topic.clone());
+        table.column("TOPIC", Fixed(15), topics);
+        let indexes = wanted.keys().map(|(_, index)| index.to_string());
+        table.column("PARTITION", Fixed(10), indexes);
+        table.column("NEW-OFFSET", UNPADDED, wanted.values().map(i64::to_string));
+        table.print();
     }
     Ok(())
 }
@@ -295,19 +300,22 @@ pub(super) async fn delete(cluster: &Cluster, options: &ConsumerGroups) -> Resul
             });
         }
         println!("Request succeeded for deleting offsets from group {group}.");
-        println!("\n{:<15} {:<10} {:<15}", "TOPIC", "PARTITION", "STATUS");
-        for topic in answer.topics {
-            for partition in topic.partitions {
-                let status = match partition.error_code {
-                    0 => "Successful".to_owned(),
-                    code => format!("Error: {}", name(code)),
-                };
-                println!(
-                    "{:<15} {:<10} {status:<15}",
-                    &*topic.name, partition.partition_index
-                );
-            }
-        }
+        let results: Vec<(&ByteString, &OffsetDeleteResponsePartition)> = (answer.topics.iter())
+            .flat_map(|topic| topic.partitions.iter().map(|one| (&topic.name, one)))
+            .collect();
+        let mut table = Table::default();
+        let topics = results.iter().map(|(topic, _)| topic.to_string());
+        table.column("TOPIC", Fixed(15), topics);
+        let indexes = results
+            .iter()
+            .map(|(_, one)| one.partition_index.to_string());
+        table.column("PARTITION", Fixed(10), indexes);
+        let statuses = results.iter().map(|(_, one)| match one.error_code {
+            0 => "Successful".to_owned(),
+            code => format!("Error: {}", name(code)),
+        });
+        table.column("STATUS", Fixed(15), statuses);
+        table.print();
     }
     Ok(())
 }

@@ -7,12 +7,14 @@ use std::time::Duration;
 use clap::Args;
 use tokio::time::Instant;
 
-use super::client::{Cluster, Connection, Failure, WITHIN, name, run as run_work, text};
+use super::client::{Cluster, Connection, Failure, WITHIN, name, run as run_work};
 use super::described_group::{Described, Member, described, shown};
+use super::group_command::{self, Deletions, place_of};
 use super::group_offsets;
+use super::table::Width::{AtLeast, Fixed};
+use super::table::{Table, UNPADDED};
 use crate::peer::channel::Channel;
 use crate::wire::error_code::ErrorCode;
-use crate::wire::message::delete_groups::DeleteGroupsRequest;
 use crate::wire::message::list_groups::ListGroupsRequest;
 use crate::wire::message::offset_fetch::{OffsetFetchRequest, OffsetFetchRequestGroup};
 
@@ -114,25 +116,14 @@ pub(super) const OFFSETS_BY_NAME: i16 = 9;
 impl ConsumerGroups {
     pub fn run(&self) -> ExitCode {
         run_work(async {
-            let actions = [
-                ("list", self.list),
-                ("describe", self.describe),
-                ("delete", self.delete),
-                ("reset-offsets", self.reset_offsets),
-                ("delete-offsets", self.delete_offsets),
+            let chosen = [
+                self.list,
+                self.describe,
+                self.delete,
+                self.reset_offsets,
+                self.delete_offsets,
             ];
-            let mut chosen = actions.iter().filter(|(_, chosen)| *chosen);
-            let (Some((action, _)), None) = (chosen.next(), chosen.next()) else {
-                return Err(
-                    "Command must include exactly one action: --list, --describe, --delete, --reset-offsets or --delete-offsets".into(),
-                );
-            };
-            if !self.list && self.group.is_empty() && !self.all_groups {
-                return Err(format!(
-                    "Option {action} takes one of these options: --group, --all-groups"
-                )
-                .into());
-            }
+            group_command::action(chosen, !self.group.is_empty() || self.all_groups)?;
             let cluster = self.connection.connect().await?;
             let done = match () {
                 () if self.list => list(&cluster, self).await,
@@ -141,10 +132,7 @@ impl ConsumerGroups {
                 () if self.delete_offsets => group_offsets::delete(&cluster, self).await,
                 () => group_offsets::reset(&cluster, self).await,
             };
-            if let Err(Failure(text)) = done {
-                // Like Kafka's tool, exits with status 0.
-                println!("\nError: {text}");
-            }
+            group_command::tell(done);
             Ok(())
         })
     }
@@ -246,110 +234,57 @@ pub(super) async fn committed(
     Ok(offsets)
 }
 
-/// Prints a table with spaces between the columns. Columns without a width are not padded; Kafka pads each column.
-pub(super) fn show(widths: &[usize], rows: impl IntoIterator<Item = Vec<String>>) {
-    println!();
-    for row in rows {
-        for (column, text) in row.iter().enumerate() {
-            let space = if column == 0 { "" } else { " " };
-            let width = widths.get(column).copied().unwrap_or(0);
-            print!("{space}{text:<width$}");
-        }
-        println!();
-    }
-}
-
-/// Width of a column: that of its longest text, and at least `least`.
-pub(super) fn width<'a>(least: usize, texts: impl Iterator<Item = &'a str>) -> usize {
-    texts.map(str::len).chain([least]).max().unwrap_or(least)
-}
-
 /// Prints a line for each member; `verbose` adds its current and target assignment.
 fn members(group: &str, found: &Described, verbose: bool) {
     let all = || found.members.iter();
-    let count = |member: &Member| member.assigned.len().to_string();
-    let has_instances = all().any(|member| member.instance.is_some());
+    let modern = || all().map(|member| member.modern.as_ref());
     let any_is = |upgraded: bool| all().any(|member| is_upgraded(member) == Some(upgraded));
-    let is_mixed = any_is(false) && any_is(true);
-    let dash = || "-".to_owned();
-    let mut header = vec!["GROUP", "CONSUMER-ID"];
-    let mut widths = vec![
-        width(15, [group].into_iter()),
-        width(15, all().map(|member| &*member.id)),
-    ];
-    if has_instances {
-        header.push("GROUP-INSTANCE-ID");
-        widths.push(width(
-            17,
-            all().filter_map(|member| member.instance.as_deref()),
-        ));
+    let mut table = Table::default();
+    table.column("GROUP", AtLeast(15), all().map(|_| group.to_owned()));
+    table.column(
+        "CONSUMER-ID",
+        AtLeast(15),
+        all().map(|member| member.id.clone()),
+    );
+    if all().any(|member| member.instance.is_some()) {
+        let instances = all().map(|member| member.instance.clone().unwrap_or_default());
+        table.column("GROUP-INSTANCE-ID", AtLeast(17), instances);
     }
-    header.extend(["HOST", "CLIENT-ID", "#PARTITIONS"]);
-    widths.extend([
-        width(15, all().map(|member| &*member.host)),
-        width(15, all().map(|member| &*member.client)),
-        15,
-    ]);
-    let assigned: Vec<String> = all().map(|member| shown(&member.assigned)).collect();
-    let targets: Vec<String> = all()
-        .map(|member| {
-            member
-                .modern
-                .as_ref()
-                .map_or_else(dash, |modern| shown(&modern.target))
-        })
-        .collect();
+    table.column("HOST", AtLeast(15), all().map(|member| member.host.clone()));
+    table.column(
+        "CLIENT-ID",
+        AtLeast(15),
+        all().map(|member| member.client.clone()),
+    );
+    let counts = all().map(|member| member.assigned.len().to_string());
+    table.column("#PARTITIONS", Fixed(15), counts);
     if verbose {
-        header.extend([
-            "CURRENT-EPOCH",
-            "CURRENT-ASSIGNMENT",
+        let epochs = modern().map(|modern| or_dash(modern.map(|modern| modern.epoch)));
+        table.column("CURRENT-EPOCH", Fixed(15), epochs);
+        let assigned = all().map(|member| shown(&member.assigned));
+        table.column("CURRENT-ASSIGNMENT", AtLeast(20), assigned);
+        let target_epoch = found.epochs.map(|(_, target)| target);
+        table.column(
             "TARGET-EPOCH",
-            "TARGET-ASSIGNMENT",
-        ]);
-        widths.extend([
-            15,
-            width(20, assigned.iter().map(|text| &**text)),
-            15,
-            width(20, targets.iter().map(|text| &**text)),
-        ]);
-        if is_mixed {
-            header.push("UPGRADED");
+            Fixed(15),
+            all().map(|_| or_dash(target_epoch)),
+        );
+        let targets = modern().map(|modern| or_dash(modern.map(|modern| shown(&modern.target))));
+        table.column("TARGET-ASSIGNMENT", AtLeast(20), targets);
+        if any_is(false) && any_is(true) {
+            let upgraded = all().map(|member| or_dash(is_upgraded(member)));
+            table.column("UPGRADED", UNPADDED, upgraded);
         }
     } else {
         // Kafka's line ends with the space that would precede the next column.
-        header.push("");
+        table.column("", UNPADDED, all().map(|_| String::new()));
     }
-    let row = |(at, member): (usize, &Member)| {
-        let mut row = vec![group.to_owned(), member.id.clone()];
-        if has_instances {
-            row.push(member.instance.clone().unwrap_or_default());
-        }
-        row.extend([member.host.clone(), member.client.clone(), count(member)]);
-        if verbose {
-            let epoch = member
-                .modern
-                .as_ref()
-                .map(|modern| modern.epoch.to_string());
-            let target_epoch = found.epochs.map(|(_, target)| target.to_string());
-            row.extend([
-                epoch.unwrap_or_else(dash),
-                assigned[at].clone(),
-                target_epoch.unwrap_or_else(dash),
-                targets[at].clone(),
-            ]);
-            if is_mixed {
-                row.push(is_upgraded(member).map_or_else(dash, |is| is.to_string()));
-            }
-        } else {
-            row.push(String::new());
-        }
-        row
-    };
-    let header = header.into_iter().map(str::to_owned).collect();
-    show(
-        &widths,
-        [header].into_iter().chain(all().enumerate().map(row)),
-    );
+    table.print();
+}
+
+/// A value, or a dash where there is none.
+fn or_dash(value: Option<impl ToString>) -> String {
+    value.map_or_else(|| "-".to_owned(), |value| value.to_string())
 }
 
 fn is_upgraded(member: &Member) -> Option<bool> {
@@ -364,42 +299,24 @@ async fn state(
     found: &Described,
     verbose: bool,
 ) -> Result<(), Failure> {
-    let at = coordinator.address();
-    let known = cluster.metadata(Some(&[])).await?;
-    let node = known
-        .brokers
-        .iter()
-        .find(|broker| format!("{}:{}", broker.host, broker.port) == at);
-    let place = format!("{at}  ({})", node.map_or(-1, |node| node.node_id));
     let assignor = match &*found.assignor {
         "" => "-",
         assignor => assignor,
     };
-    let mut header = vec!["GROUP", "COORDINATOR (ID)", "ASSIGNMENT-STRATEGY", "STATE"];
-    let mut row = vec![
-        group.to_owned(),
-        place.clone(),
-        assignor.to_owned(),
-        found.state.clone(),
-    ];
-    let mut widths = vec![
-        width(15, [group].into_iter()),
-        width(25, [&*place].into_iter()),
-        20,
-        20,
-    ];
+    let place = place_of(cluster, coordinator).await?;
+    let mut table = Table::default();
+    table.column("GROUP", AtLeast(15), [group.to_owned()]);
+    table.column("COORDINATOR (ID)", AtLeast(25), [place]);
+    table.column("ASSIGNMENT-STRATEGY", Fixed(20), [assignor.to_owned()]);
+    table.column("STATE", Fixed(20), [found.state.clone()]);
     if verbose {
-        header.extend(["GROUP-EPOCH", "TARGET-ASSIGNMENT-EPOCH"]);
-        let epochs = found
-            .epochs
-            .map(|(group, target)| [group, target].map(|epoch| epoch.to_string()));
-        row.extend(epochs.unwrap_or_else(|| ["-", "-"].map(str::to_owned)));
-        widths.extend([15, 25]);
+        let epoch = found.epochs.map(|(epoch, _)| epoch);
+        let target = found.epochs.map(|(_, target)| target);
+        table.column("GROUP-EPOCH", Fixed(15), [or_dash(epoch)]);
+        table.column("TARGET-ASSIGNMENT-EPOCH", Fixed(25), [or_dash(target)]);
     }
-    header.push("#MEMBERS");
-    row.push(found.members.len().to_string());
-    let header = header.into_iter().map(str::to_owned).collect();
-    show(&widths, [header, row]);
+    table.column("#MEMBERS", UNPADDED, [found.members.len().to_string()]);
+    table.print();
     Ok(())
 }
 
@@ -448,88 +365,49 @@ async fn offsets(
     } else {
         cluster.offsets(&partitions, -1).await?
     };
-    let mut header = vec!["GROUP", "TOPIC", "PARTITION"];
+    let current = || owners.keys().map(|partition| committed.get(*partition));
+    let end = |partition: &Partition| ends.get(partition).copied().unwrap_or(-1);
+    let of_owner = |text: fn(&Member) -> &str| {
+        let owners = owners.values();
+        owners.map(move |owner| owner.map_or("-", text).to_owned())
+    };
+    let mut table = Table::default();
+    table.column(
+        "GROUP",
+        AtLeast(15),
+        owners.keys().map(|_| group.to_owned()),
+    );
+    let topics = owners.keys().map(|(topic, _)| topic.clone());
+    table.column("TOPIC", AtLeast(15), topics);
+    let indexes = owners.keys().map(|(_, index)| index.to_string());
+    table.column("PARTITION", Fixed(10), indexes);
     if verbose {
-        header.push("LEADER-EPOCH");
+        let epochs = current().map(|current| or_dash(current.and_then(|now| now.leader_epoch)));
+        table.column("LEADER-EPOCH", AtLeast(15), epochs);
     }
-    header.extend([
-        "CURRENT-OFFSET",
-        "LOG-END-OFFSET",
-        "LAG",
-        "CONSUMER-ID",
-        "HOST",
-        "CLIENT-ID",
-    ]);
-    let header: Vec<String> = header.into_iter().map(str::to_owned).collect();
-    let rows = owners.iter().map(|(partition, owner)| {
-        let end = ends.get(*partition).copied().unwrap_or(-1);
-        let current = committed.get(*partition);
-        let number =
-            |value: Option<i64>| value.map_or_else(|| "-".to_owned(), |value| value.to_string());
-        let of_owner = |text: fn(&Member) -> &str| owner.map_or("-", text).to_owned();
-        let (topic, index) = partition;
-        let mut row = vec![group.to_owned(), topic.clone(), index.to_string()];
-        if verbose {
-            row.push(number(
-                current
-                    .and_then(|current| current.leader_epoch)
-                    .map(i64::from),
-            ));
-        }
-        row.extend([
-            number(current.map(|current| current.offset)),
-            end.to_string(),
-            number(current.map(|current| end - current.offset)),
-            of_owner(|member| &member.id),
-            of_owner(|member| &member.host),
-            of_owner(|member| &member.client),
-        ]);
-        row
+    let offsets = current().map(|current| or_dash(current.map(|now| now.offset)));
+    table.column("CURRENT-OFFSET", AtLeast(15), offsets);
+    let log_ends = owners.keys().map(|partition| end(partition).to_string());
+    table.column("LOG-END-OFFSET", AtLeast(15), log_ends);
+    let lags = owners.keys().map(|partition| {
+        let now = committed.get(*partition);
+        or_dash(now.map(|now| end(partition) - now.offset))
     });
-    let rows: Vec<Vec<String>> = [header].into_iter().chain(rows).collect();
-    let last = rows[0].len() - 1;
-    let widths: Vec<usize> = (0..last)
-        .map(|column| match &*rows[0][column] {
-            "PARTITION" => 10,
-            _ => width(15, rows.iter().map(|row| &*row[column])),
-        })
-        .collect();
-    show(&widths, rows);
+    table.column("LAG", AtLeast(15), lags);
+    table.column("CONSUMER-ID", AtLeast(15), of_owner(|member| &member.id));
+    table.column("HOST", AtLeast(15), of_owner(|member| &member.host));
+    table.column("CLIENT-ID", UNPADDED, of_owner(|member| &member.client));
+    table.print();
     Ok(())
 }
 
 async fn delete(cluster: &Cluster, options: &ConsumerGroups) -> Result<(), Failure> {
-    let names = names(cluster, options).await?;
-    let mut failed = Vec::new();
-    let mut deleted = Vec::new();
-    for group in names {
+    let mut deletions = Deletions::default();
+    for group in names(cluster, options).await? {
         let coordinator = cluster.coordinator(&group).await?;
-        let request = DeleteGroupsRequest {
-            groups_names: vec![group.as_str().into()],
-        };
-        for result in coordinator.call(&request, WITHIN).await?.results {
-            if result.error_code == 0 {
-                deleted.push(format!("'{group}'"));
-            } else {
-                failed.push(format!(
-                    "* Group '{group}' could not be deleted due to: {}",
-                    text(result.error_code, result.error_message.as_deref())
-                ));
-            }
-        }
+        deletions.delete(&coordinator, &group).await?;
     }
-    if failed.is_empty() {
-        println!(
-            "Deletion of requested consumer groups ({}) was successful.",
-            deleted.join(", ")
-        );
-        return Ok(());
-    }
-    Err(format!(
-        "Deletion of some consumer groups failed:\n{}",
-        failed.join("\n")
-    )
-    .into())
+    deletions.report("consumer")
 }
 
 /// A group's coordinator and offsets, for the console consumer.

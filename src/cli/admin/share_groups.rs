@@ -6,13 +6,15 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::client::{Cluster, Connection, Failure, WITHIN, name, run as run_work, text};
+use super::group_command::{self, Deletions, place_of};
 use super::group_offsets::date_time;
-use super::groups::{Partition, show, width};
+use super::groups::Partition;
+use super::table::Width::{AtLeast, Fixed};
+use super::table::{Table, UNPADDED};
 use crate::wire::message::alter_share_group_offsets::{
     AlterShareGroupOffsetsRequest, AlterShareGroupOffsetsRequestPartition,
     AlterShareGroupOffsetsRequestTopic,
 };
-use crate::wire::message::delete_groups::DeleteGroupsRequest;
 use crate::wire::message::delete_share_group_offsets::{
     DeleteShareGroupOffsetsRequest, DeleteShareGroupOffsetsRequestTopic,
 };
@@ -98,25 +100,14 @@ const TARGET: &str = "Where --reset-offsets resets to";
 impl ShareGroups {
     pub fn run(&self) -> ExitCode {
         run_work(async {
-            let actions = [
-                ("list", self.list),
-                ("describe", self.describe),
-                ("delete", self.delete),
-                ("reset-offsets", self.reset_offsets),
-                ("delete-offsets", self.delete_offsets),
+            let chosen = [
+                self.list,
+                self.describe,
+                self.delete,
+                self.reset_offsets,
+                self.delete_offsets,
             ];
-            let mut chosen = actions.iter().filter(|(_, chosen)| *chosen);
-            let (Some((action, _)), None) = (chosen.next(), chosen.next()) else {
-                return Err(
-                    "Command must include exactly one action: --list, --describe, --delete, --reset-offsets or --delete-offsets".into(),
-                );
-            };
-            if !self.list && self.group.is_empty() && !self.all_groups {
-                return Err(format!(
-                    "Option {action} takes one of these options: --group, --all-groups"
-                )
-                .into());
-            }
+            let action = group_command::action(chosen, !self.group.is_empty() || self.all_groups)?;
             if self.reset_offsets && self.execute == self.dry_run {
                 return Err("Option reset-offsets takes the option: --execute or --dry-run".into());
             }
@@ -135,10 +126,7 @@ impl ShareGroups {
                 () if self.delete_offsets => self.delete_offsets(&cluster).await,
                 () => self.reset(&cluster).await,
             };
-            if let Err(Failure(text)) = done {
-                // Kafka's tool ends with 0 all the same; so do we.
-                println!("\nError: {text}");
-            }
+            group_command::tell(done);
             Ok(())
         })
     }
@@ -170,11 +158,12 @@ impl ShareGroups {
             wanted.len() == 0 || wanted.any(|state| state.eq_ignore_ascii_case(&group.group_state))
         };
         groups.retain(is_wanted);
-        let least = width(15, groups.iter().map(|group| &*group.group_id));
-        println!("{:<least$} STATE", "GROUP");
-        for group in groups {
-            println!("{:<least$} {}", &*group.group_id, group.group_state);
-        }
+        let mut table = Table::default();
+        let ids = groups.iter().map(|group| group.group_id.to_string());
+        table.column("GROUP", AtLeast(15), ids);
+        let states = groups.iter().map(|group| group.group_state.to_string());
+        table.column("STATE", UNPADDED, states);
+        println!("{table}");
         Ok(())
     }
 
@@ -196,117 +185,91 @@ impl ShareGroups {
     }
 
     fn show_members(&self, found: &DescribedGroup) {
-        let mut header = vec!["GROUP", "CONSUMER-ID", "HOST", "CLIENT-ID", "#PARTITIONS"];
+        let all = || found.members.iter();
+        let assignments = || all().map(|member| member.assignment.topic_partitions.iter());
+        let mut table = Table::default();
+        let groups = all().map(|_| found.group_id.to_string());
+        table.column("GROUP", AtLeast(15), groups);
+        let ids = all().map(|member| member.member_id.to_string());
+        table.column("CONSUMER-ID", AtLeast(15), ids);
+        let hosts = all().map(|member| member.client_host.to_string());
+        table.column("HOST", AtLeast(15), hosts);
+        let clients = all().map(|member| member.client_id.to_string());
+        table.column("CLIENT-ID", AtLeast(15), clients);
+        let counts = assignments().map(|topics| {
+            let count: usize = topics.map(|topic| topic.partitions.len()).sum();
+            count.to_string()
+        });
+        table.column("#PARTITIONS", Fixed(12), counts);
         if self.verbose {
-            header.push("MEMBER-EPOCH");
+            let epochs = all().map(|member| member.member_epoch.to_string());
+            table.column("MEMBER-EPOCH", Fixed(13), epochs);
         }
-        header.push("ASSIGNMENT");
-        let rows = found.members.iter().map(|member| {
-            let topics = &member.assignment.topic_partitions;
-            let count: usize = topics.iter().map(|topic| topic.partitions.len()).sum();
-            let assigned = topics.iter().map(|topic| {
+        let assigned = assignments().map(|topics| {
+            let topics = topics.map(|topic| {
                 let indexes: Vec<String> =
                     topic.partitions.iter().map(ToString::to_string).collect();
                 format!("{}:{}", topic.topic_name, indexes.join(","))
             });
-            let assigned: Vec<String> = assigned.collect();
-            let mut row = vec![
-                found.group_id.to_string(),
-                member.member_id.to_string(),
-                member.client_host.to_string(),
-                member.client_id.to_string(),
-                count.to_string(),
-            ];
-            if self.verbose {
-                row.push(member.member_epoch.to_string());
-            }
-            row.push(assigned.join(";"));
-            row
+            topics.collect::<Vec<_>>().join(";")
         });
-        table(&header, rows.collect());
+        table.column("ASSIGNMENT", UNPADDED, assigned);
+        table.print();
     }
 
     async fn show_state(&self, cluster: &Cluster, found: &DescribedGroup) -> Result<(), Failure> {
         let coordinator = cluster.coordinator(&found.group_id).await?;
-        let at = coordinator.address();
-        let known = cluster.metadata(Some(&[])).await?;
-        let mut brokers = known.brokers.iter();
-        let node = brokers.find(|broker| format!("{}:{}", broker.host, broker.port) == at);
-        let mut header = vec!["GROUP", "COORDINATOR (ID)", "STATE"];
-        let mut row = vec![
-            found.group_id.to_string(),
-            format!("{at}  ({})", node.map_or(-1, |node| node.node_id)),
-            found.group_state.to_string(),
-        ];
+        let place = place_of(cluster, &coordinator).await?;
+        let mut table = Table::default();
+        table.column("GROUP", AtLeast(15), [found.group_id.to_string()]);
+        table.column("COORDINATOR (ID)", AtLeast(25), [place]);
+        table.column("STATE", AtLeast(15), [found.group_state.to_string()]);
         if self.verbose {
-            header.extend(["GROUP-EPOCH", "ASSIGNMENT-EPOCH"]);
-            row.extend([found.group_epoch, found.assignment_epoch].map(|epoch| epoch.to_string()));
+            let epochs = [found.group_epoch, found.assignment_epoch];
+            let [epoch, assigned] = epochs.map(|epoch| epoch.to_string());
+            table.column("GROUP-EPOCH", Fixed(12), [epoch]);
+            table.column("ASSIGNMENT-EPOCH", Fixed(17), [assigned]);
         }
-        header.push("#MEMBERS");
-        row.push(found.members.len().to_string());
-        table(&header, vec![row]);
+        table.column("#MEMBERS", UNPADDED, [found.members.len().to_string()]);
+        table.print();
         Ok(())
     }
 
     async fn show_offsets(&self, cluster: &Cluster, group: &str) -> Result<(), Failure> {
-        let mut header = vec!["GROUP", "TOPIC", "PARTITION"];
-        if self.verbose {
-            header.push("LEADER-EPOCH");
-        }
-        header.extend(["START-OFFSET", "LAG"]);
-        let dash = |number: i64, is_known: bool| match is_known && number >= 0 {
-            true => number.to_string(),
-            false => "-".to_owned(),
+        let found = offsets(cluster, group).await?;
+        let figures = |figure: fn(&DescribeShareGroupOffsetsResponsePartition) -> i64| {
+            found.values().map(move |one| match figure(one) {
+                number if one.start_offset >= 0 && number >= 0 => number.to_string(),
+                _ => "-".to_owned(),
+            })
         };
-        let rows = offsets(cluster, group)
-            .await?
-            .into_iter()
-            .map(|((topic, index), found)| {
-                let is_known = found.start_offset >= 0;
-                let mut row = vec![group.to_owned(), topic, index.to_string()];
-                if self.verbose {
-                    row.push(dash(found.leader_epoch.into(), is_known));
-                }
-                row.extend([
-                    dash(found.start_offset, is_known),
-                    dash(found.lag, is_known),
-                ]);
-                row
-            });
-        table(&header, rows.collect());
+        let mut table = Table::default();
+        table.column("GROUP", AtLeast(15), found.keys().map(|_| group.to_owned()));
+        let topics = found.keys().map(|(topic, _)| topic.clone());
+        table.column("TOPIC", AtLeast(15), topics);
+        let indexes = found.keys().map(|(_, index)| index.to_string());
+        table.column("PARTITION", Fixed(10), indexes);
+        if self.verbose {
+            let epochs = figures(|one| one.leader_epoch.into());
+            table.column("LEADER-EPOCH", Fixed(13), epochs);
+        }
+        table.column("START-OFFSET", Fixed(13), figures(|one| one.start_offset));
+        table.column("LAG", UNPADDED, figures(|one| one.lag));
+        table.print();
         Ok(())
     }
 
     async fn delete(&self, cluster: &Cluster) -> Result<(), Failure> {
-        let (mut failed, mut deleted) = (Vec::new(), Vec::new());
+        let mut deletions = Deletions::default();
         for group in self.names(cluster).await? {
             if let Err(Failure(why)) = described(cluster, &group).await {
-                failed.push(format!(
-                    "* Group '{group}' could not be deleted due to: {why}"
-                ));
+                deletions.failed(&group, &why);
                 continue;
             }
             let coordinator = cluster.coordinator(&group).await?;
-            let request = DeleteGroupsRequest {
-                groups_names: vec![group.as_str().into()],
-            };
-            for result in coordinator.call(&request, WITHIN).await?.results {
-                match result.error_code {
-                    0 => deleted.push(format!("'{group}'")),
-                    error => failed.push(format!(
-                        "* Group '{group}' could not be deleted due to: {}",
-                        text(error, result.error_message.as_deref())
-                    )),
-                }
-            }
+            deletions.delete(&coordinator, &group).await?;
         }
-        if !failed.is_empty() {
-            let failed = failed.join("\n");
-            return Err(format!("Deletion of some share groups failed:\n{failed}").into());
-        }
-        let deleted = deleted.join(", ");
-        println!("Deletion of requested share groups ({deleted}) was successful.");
-        Ok(())
+        deletions.report("share")
     }
 
     /// The topics that are named, or all that a group has offsets of.
@@ -340,18 +303,20 @@ impl ShareGroups {
             let of_topic: BTreeMap<&str, i16> = results
                 .map(|topic| (&*topic.topic_name, topic.error_code))
                 .collect();
-            let rows = topics.iter().map(|topic| {
+            let statuses = topics.iter().map(|topic| {
                 let error = match whole {
                     0 => of_topic.get(&**topic).copied().unwrap_or(0),
                     error => error,
                 };
-                let status = match error {
+                match error {
                     0 => "Successful".to_owned(),
                     error => format!("Error: {}", name(error)),
-                };
-                vec![topic.clone(), status]
+                }
             });
-            table(&["TOPIC", "STATUS"], rows.collect());
+            let mut table = Table::default();
+            table.column("TOPIC", AtLeast(15), topics.iter().cloned());
+            table.column("STATUS", UNPADDED, statuses);
+            table.print();
         }
         Ok(())
     }
@@ -395,33 +360,17 @@ impl ShareGroups {
             if self.execute && !wanted.is_empty() {
                 alter(cluster, &group, &wanted).await?;
             }
-            let rows = wanted.into_iter().map(|((topic, index), offset)| {
-                vec![group.clone(), topic, index.to_string(), offset.to_string()]
-            });
-            table(
-                &["GROUP", "TOPIC", "PARTITION", "NEW-OFFSET"],
-                rows.collect(),
-            );
+            let mut table = Table::default();
+            table.column("GROUP", AtLeast(15), wanted.keys().map(|_| group.clone()));
+            let topics = wanted.keys().map(|(topic, _)| topic.clone());
+            table.column("TOPIC", AtLeast(15), topics);
+            let indexes = wanted.keys().map(|(_, index)| index.to_string());
+            table.column("PARTITION", Fixed(10), indexes);
+            table.column("NEW-OFFSET", UNPADDED, wanted.values().map(i64::to_string));
+            table.print();
         }
         Ok(())
     }
-}
-
-/// Kafka's widths of columns; the last column has none.
-fn table(header: &[&str], rows: Vec<Vec<String>>) {
-    let texts = |column: usize| rows.iter().filter_map(move |row| row.get(column));
-    let widths: Vec<usize> = (header.iter().enumerate().take(header.len() - 1))
-        .map(|(column, title)| match *title {
-            "PARTITION" => 10,
-            "#PARTITIONS" | "GROUP-EPOCH" => 12,
-            "LEADER-EPOCH" | "START-OFFSET" | "MEMBER-EPOCH" => 13,
-            "ASSIGNMENT-EPOCH" => 17,
-            "COORDINATOR (ID)" => width(25, texts(column).map(|text| &**text)),
-            _ => width(15, texts(column).map(|text| &**text)),
-        })
-        .collect();
-    let header = header.iter().map(|title| (*title).to_owned()).collect();
-    show(&widths, [header].into_iter().chain(rows));
 }
 
 async fn listed(cluster: &Cluster) -> Result<Vec<ListedGroup>, Failure> {
