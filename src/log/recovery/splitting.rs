@@ -202,11 +202,13 @@ fn copy_rest(whole: &Segment, from: u64, part: &mut Segment) -> Result<(), Stora
     let disk = whole.disk();
     let source = disk.open(whole.path()).at("open", whole.path())?;
     let target = part.file()?;
+    let mut buffer = vec![0; COPY_BUFFER.min(whole.size.saturating_sub(from) as usize)];
     let mut at = from;
     while at < whole.size {
-        let mut bytes = vec![0; COPY_BUFFER.min((whole.size - at) as usize)];
+        let left = buffer.len().min((whole.size - at) as usize);
+        let bytes = &mut buffer[..left];
         let read = disk
-            .read_through(&source, whole.path(), &mut bytes, at)
+            .read_through(&source, whole.path(), bytes, at)
             .at("read", whole.path())?;
         if read == 0 {
             break;
