@@ -1,8 +1,8 @@
 //! Groups of the consumer protocol (KIP-848), and requests of other protocols about them.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use monedula::wire::message::consumer_group_describe::ConsumerGroupDescribeRequest;
 use monedula::wire::message::consumer_group_heartbeat::{
@@ -33,6 +33,8 @@ const TOPIC: &str = "shared-out";
 const PARTITIONS: i32 = 4;
 /// Time limit for a group to become stable. Brokers compute assignments once a second.
 const SETTLED_WITHIN: Duration = Duration::from_secs(30);
+/// Pause between two looks at a group.
+const PAUSE: Duration = Duration::from_millis(50);
 
 pub fn play(pair: &mut Pair) -> Result<()> {
     let topic = CreatableTopic {
@@ -220,52 +222,42 @@ fn describe(groups: &[&str]) -> ConsumerGroupDescribeRequest {
     }
 }
 
+/// Repeats a step until it says that all is as it should be.
+fn repeat(mut step: impl FnMut() -> Result<bool>) -> Result<()> {
+    let begun = Instant::now();
+    while !step()? {
+        ensure!(begun.elapsed() < SETTLED_WITHIN, "it never comes to this");
+        std::thread::sleep(PAUSE);
+    }
+    Ok(())
+}
+
 /// Sends heartbeats for the members of a group, with the partitions assigned to them, until the group is stable on both
 /// brokers.
 fn settle(pair: &mut Pair, group: &str, members: &[&str]) -> Result<()> {
     for broker in pair.each() {
-        let topic_id = broker.id(TOPIC);
-        let begun = std::time::Instant::now();
         let mut has: Vec<(i32, Vec<i32>)> = vec![(0, Vec::new()); members.len()];
-        loop {
+        repeat(|| {
             let described = broker.answered(&describe(&[group]), 1)?;
             let described = &described.groups[0];
             for (member, (epoch, _)) in members.iter().zip(&mut has) {
-                let found = described
-                    .members
-                    .iter()
-                    .find(|one| one.member_id == *member);
+                let mut known = described.members.iter();
+                let found = known.find(|one| one.member_id == *member);
                 *epoch = found.map_or(*epoch, |found| found.member_epoch);
             }
             if described.group_state == "Stable" {
-                break;
+                return Ok(true);
             }
-            ensure!(
-                begun.elapsed() < SETTLED_WITHIN,
-                "{group} never settles: {described:?}"
-            );
             for (member, (epoch, has)) in members.iter().zip(&mut has) {
-                let beat = Beat {
-                    group_id: group.into(),
-                    member_id: (*member).into(),
-                    member_epoch: *epoch,
-                    topic_partitions: Some(match has.is_empty() {
-                        true => Vec::new(),
-                        false => vec![TopicPartitions {
-                            topic_id,
-                            partitions: has.clone(),
-                        }],
-                    }),
-                    ..Default::default()
-                };
-                let answer = broker.answered(&beat, 1)?;
-                if let Some(given) = answer.assignment {
+                let beat = beats(broker, group, member, *epoch, has);
+                if let Some(given) = broker.answered(&beat, 1)?.assignment {
                     let topics = given.topic_partitions.into_iter();
                     *has = topics.flat_map(|topic| topic.partitions).collect();
                 }
             }
-            std::thread::sleep(Duration::from_millis(50));
-        }
+            Ok(false)
+        })
+        .with_context(|| format!("{group} settles on {}", broker.address()))?;
     }
     Ok(())
 }
@@ -474,18 +466,19 @@ fn expressions(pair: &mut Pair) -> Result<()> {
     }
     let group = "by-expression-0";
     // The broker resolves the topic names after its response.
+    // The topic names are looked up after the answer to the heartbeat.
     for broker in pair.each() {
-        let begun = std::time::Instant::now();
-        while broker.answered(&describe(&[group]), 1)?.groups[0].members[0]
-            .target_assignment
-            .topic_partitions
-            .is_empty()
-        {
-            ensure!(begun.elapsed() < SETTLED_WITHIN, "no topic was found");
-            let epoch = epoch_of_first(broker, group)?;
-            broker.answered(&beats_of(group, "m", epoch), 1)?;
-            std::thread::sleep(Duration::from_millis(50));
-        }
+        repeat(|| {
+            let described = broker.answered(&describe(&[group]), 1)?;
+            let member = &described.groups[0].members[0];
+            if !member.target_assignment.topic_partitions.is_empty() {
+                return Ok(true);
+            }
+            let beat = beats(broker, group, "m", member.member_epoch, &[]);
+            broker.answered(&beat, 1)?;
+            Ok(false)
+        })
+        .with_context(|| format!("the expression finds topics on {}", broker.address()))?;
     }
     settle(pair, group, &["m"])?;
     for number in 0..8 {
@@ -494,18 +487,6 @@ fn expressions(pair: &mut Pair) -> Result<()> {
         pair.once(&name, 1, |_| describe(&[&group]))?;
     }
     Ok(())
-}
-
-fn beats_of(group: &str, member: &str, epoch: i32) -> Beat {
-    Beat {
-        topic_partitions: Some(Vec::new()),
-        ..leaves(group, member, epoch)
-    }
-}
-
-fn epoch_of_first(broker: &mut Broker, group: &str) -> Result<i32> {
-    let described = broker.answered(&describe(&[group]), 1)?;
-    Ok(described.groups[0].members[0].member_epoch)
 }
 
 /// Requests of the classic protocol about these groups.
