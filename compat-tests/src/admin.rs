@@ -28,7 +28,8 @@ fn text(text: &str) -> StrBytes {
     StrBytes::from_string(text.to_owned())
 }
 
-/// Creates topics with so many partitions, without retention by time, so that records may be old; returns the topic ids.
+/// Creates topics with `partitions` partitions each and without retention by time, so that records may be old. Returns the topic
+/// ids.
 pub fn create(
     connection: &mut Connection,
     topics: &[&str],
@@ -37,7 +38,7 @@ pub fn create(
     create_with(connection, topics, partitions, &[("retention.ms", "-1")])
 }
 
-/// Creates topics with so many partitions and these settings; returns the topic ids.
+/// Creates topics with `partitions` partitions each and with `settings`. Returns the topic ids.
 pub fn create_with(
     connection: &mut Connection,
     topics: &[&str],

@@ -24,7 +24,7 @@ pub struct Cgroup {
 }
 
 impl Cgroup {
-    /// A cgroup whose processes may use so many bytes of memory together, and no swap.
+    /// A cgroup that limits the memory of all its processes together, in bytes, and allows no swap.
     pub fn with_memory(bytes: usize) -> Result<Self> {
         static MADE: AtomicUsize = AtomicUsize::new(0);
         let name = format!(

@@ -24,7 +24,7 @@ const LOOKUP_LOOKS_MAX: usize = 4 * SEGMENTS_AT_ONCE;
 const CHUNK: usize = 16 << 10;
 /// Bytes that one request may decompress and read on a thread that serves clients. This takes a quarter of a millisecond.
 const SMALL: usize = 256 << 10;
-/// Bytes that count for a plan, and for reading a header: decompressing so many bytes takes as long as these system calls.
+/// Bytes that count for a plan, and for reading a header: decompressing that number of bytes takes as long as these system calls.
 const PLAN_COST: usize = 4 << 10;
 const HEADER_COST: usize = 1 << 10;
 

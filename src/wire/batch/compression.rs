@@ -137,7 +137,7 @@ impl Compression {
     }
 
     /// Reader of the decompressed bytes, for callers that need not hold them all. It holds one block of the codec, or zstd's
-    /// window. `packed` may come from a file; its first `fill_buf` must show at least 16 bytes, if there are so many.
+    /// window. `packed` may come from a file; its first `fill_buf` must show at least 16 bytes, or all bytes if there are fewer.
     pub fn reader<'a>(self, packed: impl BufRead + 'a) -> Result<Box<dyn Read + 'a>, BatchError> {
         Ok(match self {
             Self::None => Box::new(packed),
