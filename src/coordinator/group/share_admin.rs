@@ -1,7 +1,7 @@
 //! pure: requests to a shard that concern a share group as a whole: the creation by a first heartbeat, administration, and
 //! costs.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytestring::ByteString;
 
@@ -13,7 +13,7 @@ use super::record::{GroupRecord, Modern};
 use super::request::{GroupAnswer, InitialiseErrand, ShareHeartbeat, ShareStart, ShareTopics};
 use super::shard::GroupShard;
 use super::share::group::{ShareGroup, epoch_record, target_epoch_record};
-use super::share::heartbeat::check;
+use super::share::heartbeat::{by_topic, check};
 use crate::base::ids::Uuid;
 use crate::coordinator::runtime::shard::{Moment, Origin, Output};
 use crate::wire::error_code::ErrorCode;
@@ -139,7 +139,7 @@ impl GroupShard {
         }
         let states = &group.states;
         let coming = states.initialising.iter();
-        let mut others: std::collections::BTreeMap<Uuid, BTreeSet<i32>> = coming
+        let mut others: BTreeMap<Uuid, BTreeSet<i32>> = coming
             .map(|(topic, (_, partitions))| (*topic, partitions.clone()))
             .collect();
         for topic in states.deleting.keys() {
@@ -178,10 +178,9 @@ impl GroupShard {
         let epoch = group.map_or(1, |group| group.epoch.saturating_add(1));
         let hash = group.map_or(0, |group| group.metadata_hash);
         let mut states = group.map(|group| group.states.clone()).unwrap_or_default();
-        for start in &starts {
-            if let Some(topic) = self.image.topics.by_id(start.topic_id) {
-                let one = BTreeSet::from([start.partition]);
-                states.begin(start.topic_id, &topic.name.as_ref().into(), &one);
+        for (id, partitions) in by_topic(&starts) {
+            if let Some(topic) = self.image.topics.by_id(id) {
+                states.begin(id, &topic.name.as_ref().into(), &partitions);
             }
         }
         let records = [

@@ -81,12 +81,12 @@ impl States {
 
     /// Marks partitions as initialised, as far as they are still being initialised.
     pub fn finish(&mut self, topic: Uuid, partitions: &BTreeSet<i32>) {
-        let Some((name, waiting)) = self.initialising.get(&topic).cloned() else {
+        let Some((name, waiting)) = self.initialising.get(&topic) else {
             return;
         };
         let done: BTreeSet<i32> = waiting.intersection(partitions).copied().collect();
         if !done.is_empty() {
-            put(&mut self.initialised, topic, &name, &done);
+            put(&mut self.initialised, topic, name, &done);
             take(&mut self.initialising, topic, &done);
         }
     }

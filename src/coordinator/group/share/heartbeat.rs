@@ -444,13 +444,16 @@ impl Scene<'_> {
 
     /// Records the results of initialisations by the share coordinator.
     pub fn initialised(&mut self, done: &[(ShareStart, bool)]) -> Result<(), Refusal> {
+        let of = |is_done: bool| {
+            let starts = done.iter().filter(move |(_, one)| *one == is_done);
+            by_topic(starts.map(|(start, _)| start))
+        };
         let mut states = self.group.states.clone();
-        for (start, is_done) in done {
-            let one = BTreeSet::from([start.partition]);
-            match is_done {
-                true => states.finish(start.topic_id, &one),
-                false => states.fail(start.topic_id, &one),
-            }
+        for (topic, partitions) in of(true) {
+            states.finish(topic, &partitions);
+        }
+        for (topic, partitions) in of(false) {
+            states.fail(topic, &partitions);
         }
         self.group.initialising_since = None;
         self.group.has_failed = done.iter().any(|(_, is_done)| !is_done);
@@ -503,6 +506,18 @@ impl Scene<'_> {
         let key = || GroupTimer::Session(group.clone(), owned(id));
         self.timers.put_off(&mut member.session, at, key);
     }
+}
+
+/// Partitions by topic. Each change of [`States`] goes over all partitions of a topic, so it is made once for each topic.
+pub fn by_topic<'a>(
+    starts: impl IntoIterator<Item = &'a ShareStart>,
+) -> BTreeMap<Uuid, BTreeSet<i32>> {
+    let mut topics: BTreeMap<Uuid, BTreeSet<i32>> = BTreeMap::new();
+    for start in starts {
+        let partitions = topics.entry(start.topic_id).or_default();
+        partitions.insert(start.partition);
+    }
+    topics
 }
 
 /// Start offset of a group in the partitions of a topic. Partitions that were added to a topic which the group already reads
