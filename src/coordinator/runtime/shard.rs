@@ -8,8 +8,9 @@ use crate::base::ids::{ProducerEpoch, ProducerId};
 use crate::base::time::Timestamp;
 use crate::log::producer_state::{Admission, MarkerRules};
 use crate::metadata::image::{Delta, Image};
-use crate::wire::codec::{DecodeError, EncodeError};
+use crate::wire::codec::{DecodeError, EncodeError, Reader, Writer};
 use crate::wire::error_code::ErrorCode;
+use crate::wire::message::Message;
 
 /// Current time on two clocks: for timestamps of records and for timers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -79,6 +80,21 @@ pub enum RecordError {
     Malformed(#[from] DecodeError),
     #[error("a key of {0} bytes")]
     ShortKey(usize),
+}
+
+/// Bytes of a key or a value: the number of its type or version, and the message in this version.
+pub fn versioned(message: &impl Message, version: i16) -> Result<Bytes, EncodeError> {
+    let mut writer = Writer::default();
+    writer.i16(version);
+    message.write(&mut writer, version)?;
+    Ok(writer.into_bytes())
+}
+
+/// Reads a value that [`versioned`] has made.
+pub fn read_value<M: Message>(bytes: Bytes) -> Result<M, RecordError> {
+    let mut reader = Reader::new(bytes);
+    let version = reader.i16()?;
+    Ok(M::read(&mut reader, version)?)
 }
 
 /// Limit of the work done on a thread that serves other tasks too, in units of [`Shard::cost`]: about a millisecond.

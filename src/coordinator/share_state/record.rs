@@ -1,11 +1,10 @@
 //! pure: records of `__share_group_state`, in Kafka's format.
 
-use bytes::Bytes;
 use bytestring::ByteString;
 
 use crate::base::ids::Uuid;
-use crate::coordinator::runtime::shard::{RawRecord, RecordError};
-use crate::wire::codec::{EncodeError, Reader, Writer};
+use crate::coordinator::runtime::shard::{RawRecord, RecordError, read_value, versioned};
+use crate::wire::codec::{EncodeError, Reader};
 use crate::wire::message::Message;
 use crate::wire::message::describe::described;
 use crate::wire::message::macros::message;
@@ -104,11 +103,11 @@ impl ShareStateRecord {
         Ok(match (kind, raw.value) {
             (SNAPSHOT, value) => Some(Self::Snapshot {
                 key,
-                value: value.map(read).transpose()?,
+                value: value.map(read_value).transpose()?,
             }),
             (_, Some(value)) => Some(Self::Update {
                 key,
-                value: read(value)?,
+                value: read_value(value)?,
             }),
             // Tombstones of updates are never written, so they are ignored.
             (_, None) => None,
@@ -127,27 +126,14 @@ impl ShareStateRecord {
             partition: key.partition,
         };
         Ok(RawRecord {
-            key: bytes(&key, kind, kind)?,
+            key: versioned(&key, kind)?,
             value: match self {
                 Self::Snapshot { value, .. } => value
                     .as_ref()
-                    .map(|value| bytes(value, VALUE_VERSION, VALUE_VERSION))
+                    .map(|value| versioned(value, VALUE_VERSION))
                     .transpose()?,
-                Self::Update { value, .. } => Some(bytes(value, VALUE_VERSION, VALUE_VERSION)?),
+                Self::Update { value, .. } => Some(versioned(value, VALUE_VERSION)?),
             },
         })
     }
-}
-
-fn read<M: Message>(bytes: Bytes) -> Result<M, RecordError> {
-    let mut reader = Reader::new(bytes);
-    let version = reader.i16()?;
-    Ok(M::read(&mut reader, version)?)
-}
-
-fn bytes(message: &impl Message, prefix: i16, version: i16) -> Result<Bytes, EncodeError> {
-    let mut writer = Writer::default();
-    writer.i16(prefix);
-    message.write(&mut writer, version)?;
-    Ok(writer.into_bytes())
 }

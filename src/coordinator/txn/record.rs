@@ -1,10 +1,9 @@
 //! pure: records of `__transaction_state`, byte for byte as Kafka writes them.
 
-use bytes::Bytes;
 use bytestring::ByteString;
 
-use crate::coordinator::runtime::shard::{RawRecord, RecordError};
-use crate::wire::codec::{EncodeError, Reader, Writer};
+use crate::coordinator::runtime::shard::{RawRecord, RecordError, versioned};
+use crate::wire::codec::{EncodeError, Reader};
 use crate::wire::message::Message;
 use crate::wire::message::describe::described;
 use crate::wire::message::macros::message;
@@ -77,19 +76,12 @@ impl TxnRecord {
             transactional_id: self.transactional_id.clone(),
         };
         Ok(RawRecord {
-            key: bytes(&key, KIND)?,
+            key: versioned(&key, KIND)?,
             value: self
                 .value
                 .as_ref()
-                .map(|value| bytes(value, self.version))
+                .map(|value| versioned(value, self.version))
                 .transpose()?,
         })
     }
-}
-
-fn bytes(message: &impl Message, version: i16) -> Result<Bytes, EncodeError> {
-    let mut writer = Writer::default();
-    writer.i16(version);
-    message.write(&mut writer, version)?;
-    Ok(writer.into_bytes())
 }

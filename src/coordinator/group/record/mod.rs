@@ -24,8 +24,8 @@ use self::streams_group::{
     StreamsGroupMetadataValue, StreamsGroupTargetAssignmentMemberValue,
     StreamsGroupTargetAssignmentMetadataValue, StreamsGroupTopologyValue,
 };
-use crate::coordinator::runtime::shard::{RawRecord, RecordError};
-use crate::wire::codec::{DecodeError, EncodeError, Reader, Writer};
+use crate::coordinator::runtime::shard::{RawRecord, RecordError, read_value, versioned};
+use crate::wire::codec::{DecodeError, EncodeError, Reader};
 use crate::wire::message::Message;
 
 /// Record of a type that this coordinator keeps. A record without a value is a tombstone.
@@ -133,7 +133,7 @@ macro_rules! modern {
                 match kind {
                     $($kind => {
                         let (group, of) = read_key(kind, key)?;
-                        let value = bytes.map(value::<$value>).transpose()?;
+                        let value = bytes.map(read_value::<$value>).transpose()?;
                         Ok(Some(Self::$name(Entry { group, of, value })))
                     })*
                     _ => Ok(None),
@@ -147,7 +147,7 @@ macro_rules! modern {
                         value: entry
                             .value
                             .as_ref()
-                            .map(|value| bytes(value, MODERN_VALUE_VERSION, MODERN_VALUE_VERSION))
+                            .map(|value| versioned(value, MODERN_VALUE_VERSION))
                             .transpose()?,
                     }),)*
                 }
@@ -201,23 +201,20 @@ fn key_bytes(kind: i16, group: &ByteString, of: &ByteString) -> Result<Bytes, En
     let (group_id, of) = (group.clone(), of.clone());
     if OF_MEMBERS.contains(&kind) {
         let member_id = of;
-        bytes(
-            &MemberKey {
-                group_id,
-                member_id,
-            },
-            kind,
-            kind,
-        )
+        let key = MemberKey {
+            group_id,
+            member_id,
+        };
+        versioned(&key, kind)
     } else if kind == OF_EXPRESSIONS {
         let regular_expression = of;
         let key = RegularExpressionKey {
             group_id,
             regular_expression,
         };
-        bytes(&key, kind, kind)
+        versioned(&key, kind)
     } else {
-        bytes(&GroupKey { group_id }, kind, kind)
+        versioned(&GroupKey { group_id }, kind)
     }
 }
 
@@ -244,11 +241,11 @@ impl GroupRecord {
         Ok(match kind {
             LEGACY_OFFSET | OFFSET => Some(Self::Offset {
                 key: OffsetCommitKey::read(&mut key, kind)?,
-                value: raw.value.map(value).transpose()?,
+                value: raw.value.map(read_value).transpose()?,
             }),
             GROUP => Some(Self::Group {
                 group: GroupMetadataKey::read(&mut key, kind)?.group,
-                value: raw.value.map(value).transpose()?,
+                value: raw.value.map(read_value).transpose()?,
             }),
             _ => Modern::decode(kind, &mut key, raw.value)?.map(Self::Modern),
         })
@@ -258,7 +255,7 @@ impl GroupRecord {
         Ok(match self {
             Self::Modern(record) => record.encode()?,
             Self::Offset { key, value } => RawRecord {
-                key: bytes(key, OFFSET, OFFSET)?,
+                key: versioned(key, OFFSET)?,
                 value: value
                     .as_ref()
                     .map(|value| {
@@ -267,7 +264,7 @@ impl GroupRecord {
                         } else {
                             OFFSET_VALUE_VERSION
                         };
-                        bytes(value, version, version)
+                        versioned(value, version)
                     })
                     .transpose()?,
             },
@@ -276,28 +273,15 @@ impl GroupRecord {
                     group: group.clone(),
                 };
                 RawRecord {
-                    key: bytes(&key, GROUP, GROUP)?,
+                    key: versioned(&key, GROUP)?,
                     value: value
                         .as_ref()
-                        .map(|value| bytes(value, GROUP_VALUE_VERSION, GROUP_VALUE_VERSION))
+                        .map(|value| versioned(value, GROUP_VALUE_VERSION))
                         .transpose()?,
                 }
             }
         })
     }
-}
-
-fn value<M: Message>(bytes: Bytes) -> Result<M, RecordError> {
-    let mut reader = Reader::new(bytes);
-    let version = reader.i16()?;
-    Ok(M::read(&mut reader, version)?)
-}
-
-fn bytes(message: &impl Message, prefix: i16, version: i16) -> Result<Bytes, EncodeError> {
-    let mut writer = Writer::default();
-    writer.i16(prefix);
-    message.write(&mut writer, version)?;
-    Ok(writer.into_bytes())
 }
 
 #[cfg(test)]
