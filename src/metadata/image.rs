@@ -284,6 +284,15 @@ impl Image {
         self.configs.get(&(TOPIC_RESOURCE, Arc::from(name)))
     }
 
+    /// Explicit settings of a group. Each heartbeat and fetch asks for them, so a key is made only if there are settings at all.
+    pub fn group_overrides(&self, group: &str) -> Option<&Overrides> {
+        let own = match self.configs.is_empty() {
+            true => None,
+            false => self.overrides(GROUP_RESOURCE, group),
+        };
+        own.map(|own| &**own)
+    }
+
     pub fn overrides(&self, resource: i8, name: &str) -> Option<&Arc<Overrides>> {
         self.configs.get(&(resource, Arc::from(name)))
     }

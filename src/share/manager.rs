@@ -33,7 +33,6 @@ use crate::host::file::Reach;
 use crate::host::task::Halt;
 use crate::log::partition_log::ReadEnd;
 use crate::log::partition_log::lookup::Effort;
-use crate::metadata::image::GROUP_RESOURCE;
 use crate::metadata::loader::ImageHandle;
 use crate::replica::manager::ReplicaManager;
 use crate::replica::partition::Partition;
@@ -222,11 +221,7 @@ impl Shares {
     /// Current delivery settings of a group.
     pub fn delivery(&self, group: &str) -> Delivery {
         let image = self.inner.image.load();
-        let own = match image.configs.is_empty() {
-            true => None,
-            false => image.overrides(GROUP_RESOURCE, group),
-        };
-        self.inner.settings.delivery(own.map(|own| &**own))
+        self.inner.settings.delivery(image.group_overrides(group))
     }
 
     /// Begins or continues a session. Errors: those of [`Sessions::fetch`].

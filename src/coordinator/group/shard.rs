@@ -15,12 +15,11 @@ use super::record::{GroupRecord, Modern};
 use super::request::{ConsumerHeartbeat, GroupAnswer, GroupRequest, Join};
 use super::settings::{GroupSettings, Intervals};
 use super::share::heartbeat::{Scene as ShareScene, refused as refused_share};
-use crate::config::topic::Overrides;
 use crate::coordinator::runtime::shard::{
     Condition, Marker, Moment, Origin, Output, RawRecord, RecordError, Shard, Ticket, total_cost,
 };
 use crate::coordinator::runtime::timer::Timers;
-use crate::metadata::image::{Delta, GROUP_RESOURCE, Image};
+use crate::metadata::image::{Delta, Image};
 use crate::wire::codec::EncodeError;
 use crate::wire::error_code::ErrorCode;
 use crate::wire::message::consumer_group_describe::DescribedGroup as ConsumerDescribed;
@@ -516,7 +515,7 @@ impl GroupShard {
         let Some(Group::Share(group)) = self.groups.get_mut(id) else {
             return T::default();
         };
-        let own = own_settings(&self.image, id);
+        let own = self.image.group_overrides(id);
         act(&mut ShareScene {
             id,
             group,
@@ -860,16 +859,7 @@ fn cost_of_drop(members: usize) -> usize {
 
 /// Settings of the consumer protocol in force for a group.
 fn intervals(settings: &GroupSettings, image: &Image, group: &str) -> Intervals {
-    settings.consumer.intervals(own_settings(image, group))
-}
-
-/// Settings that are overridden for this group.
-fn own_settings<'a>(image: &'a Image, group: &str) -> Option<&'a Overrides> {
-    let own = match image.configs.is_empty() {
-        true => None,
-        false => image.overrides(GROUP_RESOURCE, group),
-    };
-    own.map(|own| &**own)
+    settings.consumer.intervals(image.group_overrides(group))
 }
 
 /// Whether the id is not empty and short enough for a record's key.
