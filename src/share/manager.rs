@@ -24,6 +24,7 @@ use crate::base::memory::{Held, Memory, Purpose};
 use crate::base::time::millis;
 use crate::base::work_pool::{WorkPool, checkpoint};
 use crate::coordinator::group::settings::{Delivery, OffsetReset, ShareSettings};
+use crate::coordinator::runtime::handle;
 use crate::coordinator::runtime::timer::Timers;
 use crate::coordinator::share_state::handle::ShareStateHandle;
 use crate::coordinator::share_state::record::ShareKey;
@@ -790,14 +791,8 @@ enum Taken {
 
 /// Whether an error of the share coordinator is temporary.
 fn is_passing(error: ErrorCode) -> bool {
-    matches!(
-        error,
-        ErrorCode::NotCoordinator
-            | ErrorCode::CoordinatorNotAvailable
-            | ErrorCode::CoordinatorLoadInProgress
-            // The group coordinator has not initialised the state yet, or is initialising it again.
-            | ErrorCode::InvalidRequest
-    )
+    // With `InvalidRequest` the group coordinator has not initialised the state yet, or is initialising it again.
+    handle::is_passing(error) || error == ErrorCode::InvalidRequest
 }
 
 /// Converts an error of the share coordinator to one for members.

@@ -8,6 +8,7 @@ use indexmap::IndexMap;
 use crate::api::answer::once;
 use crate::api::context::{Reply, RequestContext};
 use crate::base::ids::{BrokerId, LeaderEpoch, Offset};
+use crate::coordinator::group::share::heartbeat::{MEMBER_ID_MAX, SHARE_VERSION};
 use crate::security::acl::{Operation, ResourceType};
 use crate::share::machine::{Said, Verdict};
 use crate::share::manager::Told;
@@ -18,10 +19,6 @@ use crate::wire::message::share_acknowledge::{
     ShareAcknowledgeResponse, ShareAcknowledgeTopicResponse,
 };
 
-/// Feature that enables share groups.
-const SHARE_VERSION: &str = "share.version";
-/// Maximum length of a member id in UTF-16 code units.
-const MEMBER_ID_MAX: usize = 36;
 /// First version in which a member may extend its locks.
 const RENEW_SINCE: i16 = 2;
 
@@ -98,7 +95,7 @@ pub(super) fn member(
 }
 
 /// Whether a member of a share group may have this id.
-pub(super) fn is_member_id(id: &str) -> bool {
+fn is_member_id(id: &str) -> bool {
     !id.trim().is_empty() && id.encode_utf16().count() <= MEMBER_ID_MAX
 }
 

@@ -6,6 +6,7 @@ use bytestring::ByteString;
 
 use super::find_coordinator::make_if_missing;
 use crate::api::context::{Reply, RequestContext};
+use crate::coordinator::group::consumer::group::JOIN;
 use crate::coordinator::group::request::ShareHeartbeat;
 use crate::coordinator::topic::SHARE_STATE_TOPIC;
 use crate::security::acl::{Operation, ResourceType};
@@ -13,9 +14,6 @@ use crate::wire::error_code::ErrorCode;
 use crate::wire::message::share_group_heartbeat::{
     ShareGroupHeartbeatRequest, ShareGroupHeartbeatResponse,
 };
-
-/// Member epoch of a request to join.
-const JOIN: i32 = 0;
 
 pub fn handle(
     context: RequestContext,

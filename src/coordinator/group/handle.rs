@@ -19,7 +19,7 @@ use super::shard::GroupShard;
 use crate::base::ids::{PartitionIndex, Uuid};
 use crate::base::work_pool::WorkPool;
 use crate::coordinator::hash::partition_of;
-use crate::coordinator::runtime::handle::{Coordinator, WeakCoordinator};
+use crate::coordinator::runtime::handle::{Coordinator, WeakCoordinator, is_passing};
 use crate::coordinator::runtime::log::RecordLog;
 use crate::coordinator::runtime::shard::Marker;
 use crate::coordinator::runtime::task::{Errands, Task};
@@ -462,15 +462,6 @@ async fn find_topics(
 /// Number of attempts to initialise a state before the group has to ask again, and the pause between two attempts.
 const INITIALISE_TRIES: usize = 100;
 const INITIALISE_PAUSE: Duration = Duration::from_millis(20);
-
-fn is_passing(error: ErrorCode) -> bool {
-    matches!(
-        error,
-        ErrorCode::NotCoordinator
-            | ErrorCode::CoordinatorNotAvailable
-            | ErrorCode::CoordinatorLoadInProgress
-    )
-}
 
 /// Initialises states of a share group with the share coordinator and reports the results to the group. Existing states are
 /// replaced if `replaces` is set.

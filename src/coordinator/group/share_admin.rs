@@ -13,15 +13,12 @@ use super::record::{GroupRecord, Modern};
 use super::request::{GroupAnswer, InitialiseErrand, ShareHeartbeat, ShareStart, ShareTopics};
 use super::shard::GroupShard;
 use super::share::group::{ShareGroup, epoch_record, target_epoch_record};
-use super::share::heartbeat::{by_topic, check};
+use super::share::heartbeat::{SHARE_VERSION, by_topic, check};
 use crate::base::ids::Uuid;
 use crate::coordinator::runtime::shard::{Moment, Origin, Output};
 use crate::wire::error_code::ErrorCode;
 use crate::wire::message::share_group_describe::DescribedGroup;
 use crate::wire::message::share_group_heartbeat::ShareGroupHeartbeatResponse;
-
-/// Feature that must be at least 1 for share groups (KIP-932).
-const SHARE_VERSION: &str = "share.version";
 
 impl GroupShard {
     pub(super) fn share_heartbeat(

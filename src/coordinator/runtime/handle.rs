@@ -84,7 +84,7 @@ impl<S: Shard> Coordinator<S> {
 
     /// Sends a request to the shard of a partition, and waits until the records behind the answer are committed.
     ///
-    /// Errors: `NotCoordinator`, `CoordinatorLoadInProgress`, `CoordinatorNotAvailable`.
+    /// Errors: `NotCoordinator`, `CoordinatorLoadInProgress`, `CoordinatorNotAvailable`; see [`is_passing`].
     pub async fn ask(
         &self,
         partition: PartitionIndex,
@@ -142,4 +142,14 @@ impl<S: Shard> Coordinator<S> {
         let (image, delta) = (Arc::clone(image), Arc::new(delta.clone()));
         let _ = self.told.send(Told::Image(image, delta));
     }
+}
+
+/// Whether an error of a coordinator is temporary: the same request may succeed later.
+pub fn is_passing(error: ErrorCode) -> bool {
+    matches!(
+        error,
+        ErrorCode::NotCoordinator
+            | ErrorCode::CoordinatorNotAvailable
+            | ErrorCode::CoordinatorLoadInProgress
+    )
 }

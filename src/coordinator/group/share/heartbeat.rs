@@ -35,8 +35,10 @@ use crate::wire::message::share_group_heartbeat::{
     Assignment as AnsweredAssignment, ShareGroupHeartbeatResponse, TopicPartitions,
 };
 
-/// Length limit of a member id, in characters.
-const MEMBER_ID_MAX: usize = 36;
+/// Feature that must be at least 1 for share groups (KIP-932).
+pub const SHARE_VERSION: &str = "share.version";
+/// Length limit of a member id, in UTF-16 units.
+pub const MEMBER_ID_MAX: usize = 36;
 
 /// Response with an error.
 pub fn refused(refusal: Refusal) -> ShareGroupHeartbeatResponse {
