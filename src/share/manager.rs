@@ -19,7 +19,7 @@ use super::plan::{Bounds, Planned, plan};
 use super::session::{Begun, Place, SessionKey, Sessions};
 use crate::base::disk_pool::DiskPool;
 use crate::base::file_range::FileRange;
-use crate::base::ids::{LeaderEpoch, Offset};
+use crate::base::ids::{LeaderEpoch, Offset, Uuid};
 use crate::base::memory::{Held, Memory, Purpose};
 use crate::base::time::millis;
 use crate::base::work_pool::{WorkPool, checkpoint};
@@ -141,6 +141,37 @@ struct Look {
     wishes: Vec<(Arc<Partition>, Wish)>,
 }
 
+impl Look {
+    fn fail(&mut self, place: Place, error: ErrorCode) {
+        let records = Err(error);
+        self.given.push(Given { place, records });
+    }
+}
+
+/// Partition in which records may be available from an offset on.
+struct Ready {
+    place: Place,
+    share: Arc<SharePartition>,
+    from: Offset,
+}
+
+impl Wanted {
+    /// Bounds of a read from one partition.
+    fn bounds(&self, max_bytes: usize, at_least_one: bool, records_max: i64) -> Bounds {
+        Bounds {
+            max_bytes,
+            // The number of offsets is limited whatever the client asks for: no more can be locked, and each batch costs reading
+            // a header.
+            records_max: records_max.min(self.delivery.locks_max.into()),
+            end: match self.delivery.reads_committed {
+                true => ReadEnd::LastStable,
+                false => ReadEnd::HighWatermark,
+            },
+            at_least_one,
+        }
+    }
+}
+
 impl SharePartition {
     /// Wakes the fetches that wait for a change.
     fn ring(&self) {
@@ -240,11 +271,15 @@ impl Shares {
         if bytes > 0 && !memory.has_room_for_shares(bytes) {
             return Err(ErrorCode::ShareSessionLimitReached);
         }
-        let mut sessions = self.inner.sessions.lock();
-        let (sessions, held) = &mut *sessions;
-        let begun = sessions.fetch(key, epoch, connection, named, forgotten);
+        self.with_sessions(|sessions| sessions.fetch(key, epoch, connection, named, forgotten))
+    }
+
+    /// Changes sessions, and counts the memory of those that are left.
+    fn with_sessions<T>(&self, change: impl FnOnce(&mut Sessions) -> T) -> T {
+        let (sessions, held) = &mut *self.inner.sessions.lock();
+        let done = change(sessions);
         held.set(sessions.count() * SESSION_BYTES + sessions.places() * PLACE_BYTES);
-        begun
+        done
     }
 
     /// Continues a session without a fetch. Errors: those of [`Sessions::acknowledge`].
@@ -255,41 +290,20 @@ impl Shares {
 
     /// Ends a session and releases the records of its member.
     pub fn end(&self, key: &SessionKey) {
-        let was_there = {
-            let mut sessions = self.inner.sessions.lock();
-            let (sessions, held) = &mut *sessions;
-            let was_there = sessions.end(key);
-            held.set(sessions.count() * SESSION_BYTES + sessions.places() * PLACE_BYTES);
-            was_there
-        };
-        if was_there {
+        if self.with_sessions(|sessions| sessions.end(key)) {
             self.release(key);
         }
     }
 
     /// Ends the sessions of a closed connection and releases the records of their members.
     pub fn connection_closed(&self, connection: u64) {
-        let gone = {
-            let mut sessions = self.inner.sessions.lock();
-            let (sessions, held) = &mut *sessions;
-            let gone = sessions.connection_closed(connection);
-            if gone.is_empty() {
-                return;
-            }
-            held.set(sessions.count() * SESSION_BYTES + sessions.places() * PLACE_BYTES);
-            gone
-        };
-        for key in gone {
+        for key in self.with_sessions(|sessions| sessions.connection_closed(connection)) {
             self.release(&key);
         }
     }
 
     fn of_group(&self, group: &ByteString) -> Vec<Arc<SharePartition>> {
-        let first = ShareKey {
-            group: group.clone(),
-            topic_id: crate::base::ids::Uuid::ZERO,
-            partition: i32::MIN,
-        };
+        let first = key_of(group, (Uuid::ZERO, i32::MIN));
         let partitions = self.inner.partitions.lock();
         let of_group = partitions.range(first..);
         let of_group = of_group.take_while(|(key, _)| key.group == *group);
@@ -499,21 +513,24 @@ impl Shares {
     /// minimum.
     fn look(&self, wanted: &Wanted, bell: &Arc<Notify>, is_over: bool, reach: Reach) -> Look {
         let mut look = Look::default();
+        let ready = self.ready(wanted, bell, &mut look);
+        let max_bytes = (wanted.max_bytes / ready.len().max(1)).max(1);
+        let needs_minimum = wanted.min_bytes > 1 && !is_over && look.given.is_empty();
+        if !needs_minimum || has_minimum(wanted, &ready, max_bytes, reach, &mut look) {
+            self.take_all(wanted, ready, max_bytes, reach, &mut look);
+        }
+        look
+    }
+
+    /// Partitions in which records may be available. Adds the errors of others to the look, and what the fetch waits for.
+    fn ready(&self, wanted: &Wanted, bell: &Arc<Notify>, look: &mut Look) -> Vec<Ready> {
         let mut ready = Vec::new();
         for place in &wanted.places {
             checkpoint();
-            let key = ShareKey {
-                group: wanted.group.clone(),
-                topic_id: place.0,
-                partition: place.1,
-            };
-            let share = match self.share(&key, &wanted.delivery) {
+            let share = match self.share(&key_of(&wanted.group, *place), &wanted.delivery) {
                 Ok(share) => share,
                 Err(error) => {
-                    look.given.push(Given {
-                        place: *place,
-                        records: Err(error),
-                    });
+                    look.fail(*place, error);
                     continue;
                 }
             };
@@ -526,10 +543,7 @@ impl Shares {
                 State::Failed(error) => {
                     // Passing errors of the coordinator are not shown to the client, which fetches again.
                     if !is_passing(*error) {
-                        look.given.push(Given {
-                            place: *place,
-                            records: Err(*error),
-                        });
+                        look.fail(*place, *error);
                     }
                     None
                 }
@@ -537,44 +551,28 @@ impl Shares {
             let Some(from) = from else { continue };
             let wish = Wish { beyond, turn };
             look.wishes.push((Arc::clone(&share.replica), wish));
-            ready.push((*place, share, from));
+            let place = *place;
+            ready.push(Ready { place, share, from });
         }
-        let share_of = (wanted.max_bytes / ready.len().max(1)).max(1);
-        // The number of offsets is limited whatever the client asks for: no more can be locked, and each batch costs reading a
-        // header.
-        let offsets_max = i64::from(wanted.delivery.locks_max);
-        let bounds = |at_least_one, records_max: i64| Bounds {
-            max_bytes: share_of,
-            records_max: records_max.min(offsets_max),
-            end: match wanted.delivery.reads_committed {
-                true => ReadEnd::LastStable,
-                false => ReadEnd::HighWatermark,
-            },
-            at_least_one,
-        };
-        if wanted.min_bytes > 1 && !is_over && look.given.is_empty() {
-            let mut bytes = 0;
-            for (_, share, from) in &ready {
-                match plan(&share.replica, *from, bounds(true, i64::MAX), reach) {
-                    Planned::Read(plan) => bytes += plan.bytes(),
-                    Planned::Cold(range) => look.cold.push(range),
-                    _ => {}
-                }
-                if bytes >= wanted.min_bytes {
-                    break;
-                }
-            }
-            if bytes < wanted.min_bytes {
-                return look;
-            }
-        }
-        let mut terms = self.terms(wanted);
+        ready
+    }
+
+    /// Acquires records of partitions, at most `max_bytes` of each.
+    fn take_all(
+        &self,
+        wanted: &Wanted,
+        ready: Vec<Ready>,
+        max_bytes: usize,
+        reach: Reach,
+        look: &mut Look,
+    ) {
+        let mut terms = terms(&wanted.delivery, wanted.records_max, wanted.is_strict);
         let mut has_some = false;
-        for (place, share, from) in ready {
+        for Ready { place, share, from } in ready {
             if terms.records_max <= 0 {
                 break;
             }
-            let bounds = bounds(!has_some, terms.records_max);
+            let bounds = wanted.bounds(max_bytes, !has_some, terms.records_max);
             match self.take(wanted, &terms, &share, from, bounds, reach) {
                 Taken::Records(range, acquired) => {
                     has_some = true;
@@ -587,23 +585,8 @@ impl Shares {
                 }
                 Taken::Nothing => {}
                 Taken::Cold(range) => look.cold.push(range),
-                Taken::Failed(error) => look.given.push(Given {
-                    place,
-                    records: Err(error),
-                }),
+                Taken::Failed(error) => look.fail(place, error),
             }
-        }
-        look
-    }
-
-    fn terms(&self, wanted: &Wanted) -> Terms {
-        let delivery = &wanted.delivery;
-        Terms {
-            lock_ms: delivery.lock_ms.into(),
-            deliveries_max: delivery.deliveries_max,
-            window_max: delivery.locks_max.into(),
-            records_max: wanted.records_max,
-            is_strict: wanted.is_strict,
         }
     }
 
@@ -690,29 +673,18 @@ impl Shares {
     /// Applies the acknowledgements of a member. The machine has them when this returns; the answer waits for the share
     /// coordinator.
     pub fn acknowledge(&self, key: &SessionKey, place: Place, said: &[Said]) -> Told {
-        let share_key = ShareKey {
-            group: key.group.clone(),
-            topic_id: place.0,
-            partition: place.1,
-        };
         let found = self.inner.replicas.partition_by_id(place.0, place.1);
         let epoch = match found.and_then(|replica| replica.leads_in()) {
             Ok(epoch) => epoch,
             Err(error) => return Told::Done(Err(error)),
         };
+        let share_key = key_of(&key.group, place);
         let share = self.inner.partitions.lock().get(&share_key).cloned();
         let Some(share) = share.filter(|share| share.leader_epoch == epoch) else {
             // No member has got records of this partition from this leader.
             return Told::Done(Err(ErrorCode::UnknownTopicOrPartition));
         };
-        let delivery = self.delivery(&key.group);
-        let terms = Terms {
-            lock_ms: delivery.lock_ms.into(),
-            deliveries_max: delivery.deliveries_max,
-            window_max: delivery.locks_max.into(),
-            records_max: 0,
-            is_strict: false,
-        };
+        let terms = terms(&self.delivery(&key.group), 0, false);
         let told = {
             let mut state = share.state.lock();
             let (State::Ready(machine), held) = &mut *state else {
@@ -778,6 +750,47 @@ impl Shares {
         };
         let halt = &self.inner.halt;
         (self.inner.host.threads).spawn(halt.guard("writing of a share state", write));
+    }
+}
+
+/// Whether the available records satisfy the fetch's minimum of bytes.
+fn has_minimum(
+    wanted: &Wanted,
+    ready: &[Ready],
+    max_bytes: usize,
+    reach: Reach,
+    look: &mut Look,
+) -> bool {
+    let bounds = wanted.bounds(max_bytes, true, i64::MAX);
+    let mut bytes = 0;
+    for Ready { share, from, .. } in ready {
+        match plan(&share.replica, *from, bounds, reach) {
+            Planned::Read(plan) => bytes += plan.bytes(),
+            Planned::Cold(range) => look.cold.push(range),
+            _ => {}
+        }
+        if bytes >= wanted.min_bytes {
+            return true;
+        }
+    }
+    false
+}
+
+fn terms(delivery: &Delivery, records_max: i64, is_strict: bool) -> Terms {
+    Terms {
+        lock_ms: delivery.lock_ms.into(),
+        deliveries_max: delivery.deliveries_max,
+        window_max: delivery.locks_max.into(),
+        records_max,
+        is_strict,
+    }
+}
+
+fn key_of(group: &ByteString, (topic_id, partition): Place) -> ShareKey {
+    ShareKey {
+        group: group.clone(),
+        topic_id,
+        partition,
     }
 }
 
