@@ -202,10 +202,6 @@ impl Machine {
         Ok(this)
     }
 
-    pub fn start(&self) -> Offset {
-        self.start
-    }
-
     /// Number of runs, which determines the memory that the machine takes.
     pub fn runs(&self) -> usize {
         self.runs.len()
@@ -271,8 +267,7 @@ impl Machine {
             at = batch.last.saturating_add(1);
         }
         if !taking.taken.is_empty() {
-            let until = taking.lock.until;
-            self.first_deadline = Some(self.first_deadline.map_or(until, |at| at.min(until)));
+            self.first_deadline = earlier(self.first_deadline, taking.lock.until);
         }
         self.advance();
         taking.taken
@@ -407,7 +402,6 @@ impl Machine {
             self.split(first);
             self.split(one.last + 1);
             let mut has_written = false;
-            let mut starts = Vec::new();
             for (start, run) in self.runs.range_mut(first..=one.last) {
                 let State::Acquired(lock) = &mut run.state else {
                     continue;
@@ -423,10 +417,7 @@ impl Machine {
                 };
                 lock.writing = Some((change.number, outcome));
                 has_written = true;
-                starts.push((*start, run.last, outcome, run.count));
-            }
-            for (first, last, outcome, count) in starts {
-                change.add(first, last, outcome, count);
+                change.add(*start, run.last, outcome, run.count);
             }
             if has_written {
                 change.ranges.push((first, one.last));
@@ -483,9 +474,7 @@ impl Machine {
                     (true, Outcome::Available) => self.set(start, State::Available),
                     (false, _) if is_over => self.give_back(start, deliveries_max),
                     (false, _) => {
-                        let until = lock.until;
-                        self.first_deadline =
-                            Some(self.first_deadline.map_or(until, |at| at.min(until)));
+                        self.first_deadline = earlier(self.first_deadline, lock.until);
                     }
                 }
             }
@@ -519,8 +508,7 @@ impl Machine {
                     let outcome = Outcome::released(run.count, deliveries_max);
                     change.add(*first, run.last, outcome, run.count);
                 } else {
-                    self.first_deadline =
-                        Some(self.first_deadline.map_or(*until, |at| at.min(*until)));
+                    self.first_deadline = earlier(self.first_deadline, *until);
                 }
             }
         }
@@ -668,6 +656,11 @@ impl Machine {
         }
         self.looked_to = self.looked_to.max(self.start);
     }
+}
+
+/// The earlier one of two deadlines.
+fn earlier(known: Option<i64>, new: i64) -> Option<i64> {
+    Some(known.map_or(new, |known| known.min(new)))
 }
 
 /// An acquisition in progress.

@@ -123,7 +123,7 @@ fn the_window_bounds_what_is_on_its_way() {
     say(&mut machine, 0, "a", 20, 24, Verdict::Release).unwrap();
     assert_eq!(take(&mut machine, 0, "b", &narrow, 100), [(20, 24, 2)]);
     say(&mut machine, 0, "a", 0, 9, Verdict::Accept).unwrap();
-    assert_eq!((machine.start(), machine.next_offset(25)), (20, Some(30)));
+    assert_eq!((machine.start, machine.next_offset(25)), (20, Some(30)));
 }
 
 #[test]
@@ -161,7 +161,7 @@ fn verdicts_that_lie_are_refused_and_change_nothing() {
     say(&mut machine, 0, "a", 0, 9, Verdict::Reject).unwrap();
     say(&mut machine, 0, "b", i64::MIN, 5, Verdict::Accept).unwrap();
     say(&mut machine, 0, "a", 5, 12, Verdict::Accept).unwrap();
-    assert_eq!(machine.start(), 13);
+    assert_eq!(machine.start, 13);
 }
 
 #[test]
@@ -185,7 +185,7 @@ fn what_is_being_written_is_nobodys() {
     let over = machine.expire(LOCK_MS, LIMIT).unwrap();
     assert_eq!(written(&over), [(10, 19, AVAILABLE, 1)]);
     machine.settle(&first, true, LOCK_MS, LIMIT);
-    assert_eq!(machine.start(), 10);
+    assert_eq!(machine.start, 10);
     assert_eq!(
         take(&mut machine, LOCK_MS, "b", &terms(), 20),
         [(10, 19, 2)]
@@ -246,11 +246,11 @@ fn after_its_last_delivery_a_record_is_archived() {
         assert_eq!(taken, [expected]);
         machine.expire(now + LOCK_MS, LIMIT);
     }
-    assert_eq!(machine.start(), 1);
+    assert_eq!(machine.start, 1);
     let taken = take(&mut machine, 9_000, "a", &terms(), 10);
     assert_eq!(taken, [(1, 1, LIMIT)]);
     say(&mut machine, 9_000, "a", 1, 1, Verdict::Release).unwrap();
-    assert_eq!(machine.start(), 2);
+    assert_eq!(machine.start, 2);
 }
 
 #[test]
@@ -285,19 +285,16 @@ fn what_the_log_lacks_is_done_with() {
     let taken = machine.acquire(0, &member("a"), &terms(), 0, &batches);
     let taken: Vec<_> = taken.iter().map(|one| (one.first, one.last)).collect();
     assert_eq!(taken, [(5, 9), (30, 34)]);
-    assert_eq!(machine.start(), 5);
+    assert_eq!(machine.start, 5);
     say(&mut machine, 0, "a", 5, 9, Verdict::Accept).unwrap();
-    assert_eq!(machine.start(), 30);
+    assert_eq!(machine.start, 30);
     // The log start offset moves: a member keeps the records that it holds.
     take(&mut machine, 0, "b", &terms(), 60);
     say(&mut machine, 0, "b", 35, 59, Verdict::Release).unwrap();
     machine.log_starts_at(100);
-    assert_eq!(
-        (machine.start(), machine.next_offset(2_000)),
-        (30, Some(100))
-    );
+    assert_eq!((machine.start, machine.next_offset(2_000)), (30, Some(100)));
     say(&mut machine, 0, "a", 30, 34, Verdict::Accept).unwrap();
-    assert_eq!(machine.start(), 100);
+    assert_eq!(machine.start, 100);
 }
 
 #[test]
@@ -319,7 +316,7 @@ fn a_state_that_was_written_is_where_the_next_leader_begins() {
         batch(25, 29, ARCHIVED, 3),
     ];
     let mut machine = Machine::new(&known(batches), 10, 1).unwrap();
-    assert_eq!(machine.start(), 15);
+    assert_eq!(machine.start, 15);
     let forgiving = Terms {
         deliveries_max: 10,
         ..terms()
@@ -346,7 +343,7 @@ fn single_verdicts_take_no_more_room_than_what_is_open() {
         assert!(machine.runs() <= 3, "{offset}: {}", machine.runs());
     }
     say(&mut machine, 0, "a", 0, 0, Verdict::Accept).unwrap();
-    assert_eq!((machine.start(), machine.runs()), (500, 0));
+    assert_eq!((machine.start, machine.runs()), (500, 0));
 }
 
 #[derive(Clone, Debug)]
@@ -426,7 +423,7 @@ proptest! {
                 Step::Say(who, first, last, verdict) => {
                     let said = [Said { first, last, verdict }];
                     let told = machine.acknowledge(now, NAMES[who], &said, &terms());
-                    let start = machine.start();
+                    let start = machine.start;
                     for offset in first.max(start)..=last {
                         let is_his = facts.get(offset as usize).is_some_and(|fact| {
                             fact.holder.is_some_and(|(holder, _)| holder == who) && !fact.is_done
@@ -503,6 +500,6 @@ proptest! {
                 say(&mut machine, now, "z", first, until, Verdict::Accept).unwrap();
             }
         }
-        prop_assert_eq!(machine.start(), RECORDS);
+        prop_assert_eq!(machine.start, RECORDS);
     }
 }
