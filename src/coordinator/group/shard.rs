@@ -228,7 +228,7 @@ impl Shard for GroupShard {
                 topics,
                 is_done,
             } => {
-                let answer = self.forget_share(now, &group, &topics, is_done, out);
+                let answer = self.forget_share(&group, &topics, is_done, out);
                 let answer = answer.map_or_else(GroupAnswer::Refused, |()| GroupAnswer::Done);
                 out.answer(ticket, answer);
             }

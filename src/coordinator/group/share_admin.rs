@@ -9,7 +9,7 @@ use super::any::Group;
 use super::classic::group::owned;
 use super::consumer::group::JOIN;
 use super::consumer::heartbeat::Refusal;
-use super::record::{GroupRecord, Modern};
+use super::record::GroupRecord;
 use super::request::{GroupAnswer, InitialiseErrand, ShareHeartbeat, ShareStart, ShareTopics};
 use super::shard::GroupShard;
 use super::share::group::{ShareGroup, epoch_record, target_epoch_record};
@@ -198,10 +198,9 @@ impl GroupShard {
 
     /// Removes topics from a group without members: first marks their states as being deleted, then (`is_done`) forgets them.
     ///
-    /// Errors: `GroupIdNotFound`, `NonEmptyGroup`, those of a full batch.
+    /// Errors: `GroupIdNotFound`, `NonEmptyGroup`; `UnknownServerError` if the batch is full.
     pub(super) fn forget_share(
         &mut self,
-        now: Moment,
         id: &ByteString,
         topics: &[Uuid],
         is_done: bool,
@@ -225,11 +224,8 @@ impl GroupShard {
         if states == group.states {
             return Ok(());
         }
-        let record: Modern = states.record(id);
-        let written = self.with_share(id, now, out, |scene| Some(scene.write(vec![record])));
-        match written {
-            Some(Ok(())) => Ok(()),
-            _ => Err(ErrorCode::UnknownServerError),
-        }
+        let record = GroupRecord::Modern(states.record(id));
+        let written = self.records(Origin::Plain, &[record], out);
+        written.map_err(|_| ErrorCode::UnknownServerError)
     }
 }
