@@ -41,6 +41,7 @@ pub mod expire_delegation_token;
 pub mod fetch;
 pub mod fetch_conversion;
 pub mod find_coordinator;
+mod group_describe;
 pub mod heartbeat;
 pub mod incremental_alter_configs;
 pub mod init_producer_id;
