@@ -43,6 +43,13 @@ impl Assignment {
         topics.flat_map(|(id, some)| some.iter().map(|one| (*id, *one)))
     }
 
+    /// List with one entry for each topic, as messages and records have it.
+    pub fn list<T>(&self, entry: impl Fn(Uuid, Vec<i32>) -> T) -> Vec<T> {
+        self.iter()
+            .map(|(id, some)| entry(id, some.to_vec()))
+            .collect()
+    }
+
     pub fn of(&self, topic: Uuid) -> &[i32] {
         let place = self.topics.binary_search_by_key(&topic, |(id, _)| *id);
         let found = place.ok().and_then(|place| self.topics.get(place));

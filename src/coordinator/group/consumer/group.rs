@@ -664,14 +664,11 @@ pub fn gone(group: &ByteString, id: &ByteString) -> [Modern; 3] {
 }
 
 pub fn target_record(group: &ByteString, id: &ByteString, target: &Assignment) -> Modern {
-    let topics = target.iter();
     let value = ConsumerGroupTargetAssignmentMemberValue {
-        topic_partitions: topics
-            .map(|(topic_id, partitions)| TopicPartition {
-                topic_id,
-                partitions: partitions.to_vec(),
-            })
-            .collect(),
+        topic_partitions: target.list(|topic_id, partitions| TopicPartition {
+            topic_id,
+            partitions,
+        }),
     };
     Modern::ConsumerTarget(Entry::new(group, id, value))
 }

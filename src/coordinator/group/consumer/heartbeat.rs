@@ -947,13 +947,10 @@ fn said(topics: &[TopicPartitions]) -> Assignment {
 
 /// Assignment in the form of requests and responses.
 pub fn answered(assignment: &Assignment) -> Vec<TopicPartitions> {
-    let topics = assignment.iter();
-    topics
-        .map(|(topic_id, partitions)| TopicPartitions {
-            topic_id,
-            partitions: partitions.to_vec(),
-        })
-        .collect()
+    assignment.list(|topic_id, partitions| TopicPartitions {
+        topic_id,
+        partitions,
+    })
 }
 
 /// Profile after a heartbeat. Fields that the heartbeat leaves out keep their value.

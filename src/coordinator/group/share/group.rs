@@ -369,13 +369,10 @@ fn said(topics: &[TopicPartitions]) -> Assignment {
 }
 
 fn partitions(assignment: &Assignment) -> Vec<TopicPartitions> {
-    let topics = assignment.iter();
-    topics
-        .map(|(topic_id, partitions)| TopicPartitions {
-            topic_id,
-            partitions: partitions.to_vec(),
-        })
-        .collect()
+    assignment.list(|topic_id, partitions| TopicPartitions {
+        topic_id,
+        partitions,
+    })
 }
 
 /// Record of a member's profile. All strings are copied, because the group's state must not keep the request's buffer alive.

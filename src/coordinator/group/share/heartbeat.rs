@@ -561,11 +561,8 @@ fn updated(before: &Profile, beat: &ShareHeartbeat) -> Profile {
 }
 
 fn answered(assignment: &Assignment) -> Vec<TopicPartitions> {
-    let topics = assignment.iter();
-    topics
-        .map(|(topic_id, partitions)| TopicPartitions {
-            topic_id,
-            partitions: partitions.to_vec(),
-        })
-        .collect()
+    assignment.list(|topic_id, partitions| TopicPartitions {
+        topic_id,
+        partitions,
+    })
 }
