@@ -109,6 +109,21 @@ impl Client {
         Some((reader.i32().unwrap(), reader))
     }
 
+    /// Sends a request and reads its response.
+    async fn ask<Q: Request>(&mut self, version: i16, request: &Q) -> Q::Response {
+        self.send(&frame(1, version, request)).await;
+        self.response::<Q>(version).await
+    }
+
+    /// Reads the response to a request of this type that was sent before.
+    async fn response<Q: Request>(&mut self, version: i16) -> Q::Response {
+        let (_, mut body) = self.answer().await;
+        if Q::is_flexible(version) {
+            body.tagged_section(|_, _| Ok(false)).unwrap();
+        }
+        Q::Response::read(&mut body, version).unwrap()
+    }
+
     async fn is_closed(&mut self) -> bool {
         self.try_answer().await.is_none()
     }

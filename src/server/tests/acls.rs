@@ -40,15 +40,6 @@ impl Node {
 }
 
 impl Client {
-    async fn ask<Q: Request>(&mut self, version: i16, request: &Q) -> Q::Response {
-        self.send(&frame(1, version, request)).await;
-        let (_, mut body) = self.answer().await;
-        if Q::is_flexible(version) {
-            body.tagged_section(|_, _| Ok(false)).unwrap();
-        }
-        Q::Response::read(&mut body, version).unwrap()
-    }
-
     async fn allow(&mut self, topic: &str, operation: i8) {
         let creations = vec![AclCreation {
             resource_type: 2,

@@ -1,4 +1,4 @@
-//! Share groups from end to end: members join, fetch, say what became of records, lie, and go away.
+//! Tests of share groups over connections: members join, fetch, acknowledge records, send invalid acknowledgements, and leave.
 
 use super::*;
 use crate::base::ids::Uuid;
@@ -29,17 +29,7 @@ const ACCEPT: i8 = 1;
 const RELEASE: i8 = 2;
 const REJECT: i8 = 3;
 
-/// Asks, and gives the answer.
-async fn ask<Q: Request>(client: &mut Client, version: i16, request: &Q) -> Q::Response {
-    client.send(&frame(7, version, request)).await;
-    let (_, mut body) = client.answer().await;
-    if Q::is_flexible(version) {
-        body.unsigned_varint().unwrap();
-    }
-    Q::Response::read(&mut body, version).unwrap()
-}
-
-/// The group begins with the first record there is.
+/// Sets `share.auto.offset.reset` of a group: it begins with the first record.
 async fn begin_early(client: &mut Client, group: &str) {
     let config = AlterableConfig {
         name: "share.auto.offset.reset".into(),
@@ -54,11 +44,11 @@ async fn begin_early(client: &mut Client, group: &str) {
         }],
         validate_only: false,
     };
-    let answer = ask(client, 1, &request).await;
+    let answer = client.ask(1, &request).await;
     assert_eq!(answer.responses[0].error_code, 0, "{answer:?}");
 }
 
-/// A member with a connection of its own.
+/// Member of a share group with its own connection.
 struct Sharer {
     client: Client,
     id: &'static str,
@@ -68,7 +58,7 @@ struct Sharer {
 }
 
 impl Sharer {
-    /// Joins, and waits until it has the topic's partition.
+    /// Joins and waits until the topic's partition is assigned.
     async fn join(node: &Node, id: &'static str) -> Self {
         let mut client = node.connect().await;
         let mut request = ShareGroupHeartbeatRequest {
@@ -79,7 +69,7 @@ impl Sharer {
         };
         let began = Instant::now();
         loop {
-            let answer = ask(&mut client, 1, &request).await;
+            let answer = client.ask(1, &request).await;
             if answer.error_code == ErrorCode::CoordinatorLoadInProgress.code() {
                 continue;
             }
@@ -130,17 +120,18 @@ impl Sharer {
         request
     }
 
-    /// Says what became of records and fetches: the error of the former, and what comes as offsets with their counts.
+    /// Fetches, with acknowledgements. Returns the error of the acknowledgements, and the acquired offsets with their delivery
+    /// counts.
     async fn fetch(&mut self, said: &[(i64, i64, i8)]) -> (ErrorCode, Vec<(i64, i64, i16)>) {
         let request = self.request(said, Duration::from_secs(5));
-        let answer = ask(&mut self.client, 2, &request).await;
+        let answer = self.client.ask(2, &request).await;
         outcome(&answer)
     }
 
-    /// The same without waiting.
+    /// Fetches without acknowledgements and without waiting.
     async fn look(&mut self) -> Vec<(i64, i64, i16)> {
         let request = self.request(&[], Duration::ZERO);
-        outcome(&ask(&mut self.client, 2, &request).await).1
+        outcome(&self.client.ask(2, &request).await).1
     }
 
     async fn acknowledge(&mut self, said: &[(i64, i64, i8)]) -> ErrorCode {
@@ -168,7 +159,7 @@ impl Sharer {
             }],
             ..Default::default()
         };
-        let answer = ask(&mut self.client, 2, &request).await;
+        let answer = self.client.ask(2, &request).await;
         let of_partition = answer
             .responses
             .first()
@@ -221,17 +212,17 @@ async fn node_with(records: usize) -> (Node, Client) {
     let mut client = node.with_topics(&["t"]).await;
     begin_early(&mut client, "g").await;
     fill(&mut client, records).await;
-    // Whoever looks for the coordinator has its topic made.
+    // FindCoordinator creates the topic of the coordinator.
     let find = FindCoordinatorRequest {
         coordinator_keys: vec!["g".into()],
         ..Default::default()
     };
-    let found = ask(&mut client, 4, &find).await;
+    let found = client.ask(4, &find).await;
     assert_eq!(found.coordinators[0].error_code, 0);
     (node, client)
 }
 
-/// What the group has not done with.
+/// Start offset and lag of the group.
 async fn lag(client: &mut Client) -> (i64, i64) {
     let request = DescribeShareGroupOffsetsRequest {
         groups: vec![DescribeShareGroupOffsetsRequestGroup {
@@ -239,7 +230,7 @@ async fn lag(client: &mut Client) -> (i64, i64) {
             topics: None,
         }],
     };
-    let answer = ask(client, 1, &request).await;
+    let answer = client.ask(1, &request).await;
     let partition = &answer.groups[0].topics[0].partitions[0];
     (partition.start_offset, partition.lag)
 }
@@ -253,29 +244,25 @@ async fn members_share_the_records_of_a_partition() {
     );
     assert_eq!(a.fetch(&[]).await.1, [(0, 9, 1)]);
     assert_eq!(b.look().await, []);
-    // What is released goes to whoever waits for it, and is counted.
+    // A waiting fetch gets released records, with a higher delivery count.
     let request = b.request(&[], Duration::from_secs(9));
     b.client.send(&frame(7, 2, &request)).await;
     let said = [(0, 4, ACCEPT), (5, 6, RELEASE), (7, 7, REJECT)];
     assert_eq!(a.acknowledge(&said).await, ErrorCode::None);
-    let (_, mut body) = b.client.answer().await;
-    body.unsigned_varint().unwrap();
-    let answer = ShareFetchResponse::read(&mut body, 2).unwrap();
+    let answer = b.client.response::<ShareFetchRequest>(2).await;
     assert_eq!(outcome(&answer).1, [(5, 6, 2)]);
     let (error, _) = {
         let request = b.request(&[(5, 6, ACCEPT)], Duration::ZERO);
-        outcome(&ask(&mut b.client, 2, &request).await)
+        outcome(&b.client.ask(2, &request).await)
     };
     assert_eq!(error, ErrorCode::None);
     assert_eq!(a.acknowledge(&[(8, 9, ACCEPT)]).await, ErrorCode::None);
     assert_eq!(lag(&mut client).await.1, 0);
-    // New records wake who waits.
+    // New records wake a waiting fetch.
     let request = a.request(&[], Duration::from_secs(9));
     a.client.send(&frame(7, 2, &request)).await;
     fill(&mut client, 1).await;
-    let (_, mut body) = a.client.answer().await;
-    body.unsigned_varint().unwrap();
-    let answer = ShareFetchResponse::read(&mut body, 2).unwrap();
+    let answer = a.client.response::<ShareFetchRequest>(2).await;
     assert_eq!(outcome(&answer).1, [(10, 10, 1)]);
     assert_eq!(lag(&mut client).await.1, 1);
 }
@@ -288,7 +275,7 @@ async fn a_member_that_goes_away_gives_back_what_it_has() {
     assert_eq!(a.fetch(&[]).await.1, [(0, 4, 1)]);
     drop(a);
     assert_eq!(b.fetch(&[]).await.1, [(0, 4, 2)]);
-    // A last word ends the session, and gives back the rest.
+    // The last acknowledgement of a session ends it and releases the other records.
     assert_eq!(
         b.acknowledge_in(-1, &[(0, 1, ACCEPT)]).await,
         ErrorCode::None
@@ -382,7 +369,7 @@ async fn administrators_see_reset_and_delete_a_share_group() {
         group_ids: vec!["g".into()],
         ..Default::default()
     };
-    let described = ask(&mut client, 1, &describe).await;
+    let described = client.ask(1, &describe).await;
     let group = &described.groups[0];
     assert_eq!(
         (&*group.group_state, &*group.assignor_name),
@@ -402,12 +389,12 @@ async fn administrators_see_reset_and_delete_a_share_group() {
             }],
         }],
     };
-    let refused = ask(&mut client, 0, &alter).await;
+    let refused = client.ask(0, &alter).await;
     assert_eq!(refused.error_code, ErrorCode::NonEmptyGroup.code());
     let delete = DeleteGroupsRequest {
         groups_names: vec!["g".into()],
     };
-    let refused = ask(&mut client, 2, &delete).await;
+    let refused = client.ask(2, &delete).await;
     assert_eq!(
         refused.results[0].error_code,
         ErrorCode::NonEmptyGroup.code()
@@ -418,8 +405,8 @@ async fn administrators_see_reset_and_delete_a_share_group() {
         member_epoch: -1,
         ..Default::default()
     };
-    assert_eq!(ask(&mut a.client, 1, &leave).await.error_code, 0);
-    let altered = ask(&mut client, 0, &alter).await;
+    assert_eq!(a.client.ask(1, &leave).await.error_code, 0);
+    let altered = client.ask(0, &alter).await;
     assert_eq!(
         altered.responses[0].partitions[0].error_code, 0,
         "{altered:?}"
@@ -431,10 +418,10 @@ async fn administrators_see_reset_and_delete_a_share_group() {
         member_id: "b".into(),
         ..leave
     };
-    assert_eq!(ask(&mut b.client, 1, &leave).await.error_code, 0);
-    let deleted = ask(&mut client, 2, &delete).await;
+    assert_eq!(b.client.ask(1, &leave).await.error_code, 0);
+    let deleted = client.ask(2, &delete).await;
     assert_eq!(deleted.results[0].error_code, 0);
-    let described = ask(&mut client, 1, &describe).await;
+    let described = client.ask(1, &describe).await;
     assert_eq!(
         described.groups[0].error_code,
         ErrorCode::GroupIdNotFound.code()
