@@ -132,15 +132,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-
-    fn batch(first: i64, last: i64, state: i8, count: i16) -> StateBatch {
-        StateBatch {
-            first_offset: first,
-            last_offset: last,
-            delivery_state: state,
-            delivery_count: count,
-        }
-    }
+    use crate::coordinator::share_state::tests::batch;
 
     #[test]
     fn the_later_attempt_counts_and_neighbours_that_say_the_same_are_one() {

@@ -98,9 +98,10 @@ impl ShareStateHandle {
         }
     }
 
-    /// Creates a state. An existing one is replaced if `replaces` is set, and stays as it is otherwise: two heartbeats may have the
-    /// same state initialised, and the second one must not take back what members acknowledged meanwhile. Delivery starts at `start_offset`; if that is [`UNDECIDED`](super::request::UNDECIDED), the first leader
-    /// that reads the state decides.
+    /// Creates a state. If one exists, it is replaced with `replaces`, and stays as it is otherwise: two heartbeats may have the
+    /// same state initialised, and the second initialisation must not undo acknowledgements that came after the first. Delivery
+    /// starts at `start_offset`; if that is [`UNDECIDED`](super::request::UNDECIDED), the first leader that reads the state
+    /// decides.
     pub async fn initialise(
         &self,
         key: ShareKey,

@@ -132,7 +132,7 @@ impl Stage {
     }
 }
 
-fn batch(first: i64, last: i64, state: i8, count: i16) -> StateBatch {
+pub(super) fn batch(first: i64, last: i64, state: i8, count: i16) -> StateBatch {
     StateBatch {
         first_offset: first,
         last_offset: last,
