@@ -179,7 +179,7 @@ impl Memory {
         self.has_room(Purpose::WaitingFetches, bytes, limit)
     }
 
-    /// Reserves codec memory. All reservations together may take the limit, but at most [`CODECS_MAX`]; this memory is not part
+    /// Reserves codec memory. All reservations together may take the limit, but at most `CODECS_MAX`; this memory is not part
     /// of the limit. A first reservation may have any size. `None` if others must give memory back first.
     pub fn room_for_codecs(self: &Arc<Self>, bytes: usize) -> Option<Room> {
         let _one = self.codecs.lock();

@@ -14,6 +14,8 @@
 //! ```
 //!
 //! [`Broker::start`] starts a broker from settings and options instead, in the directories that the settings name.
+//!
+//! [`Broker::start`]: crate::broker::Broker::start
 
 mod adopt;
 pub mod boot;

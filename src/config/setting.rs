@@ -290,7 +290,7 @@ fn is_duration(text: &str) -> bool {
     duration_ms(text).is_some()
 }
 
-/// Milliseconds of a duration as Java reads it; see [`is_duration`]. `None` for other texts.
+/// Milliseconds of a duration as Java reads it; see `is_duration`. `None` for other texts.
 pub fn duration_ms(text: &str) -> Option<i64> {
     let text = text.to_ascii_uppercase();
     let rest = text.strip_prefix('P')?;

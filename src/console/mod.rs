@@ -3,11 +3,11 @@
 //! | request | answer |
 //! |---|---|
 //! | `GET /ready` | 200 once the node serves clients |
-//! | `GET /metrics` | metrics in the format of Prometheus; see [`metrics`] |
-//! | `POST /reset` | 200 once topics are empty, transactions aborted and groups without members deleted; see [`reset`] |
+//! | `GET /metrics` | metrics in the format of Prometheus; see `metrics.rs` |
+//! | `POST /reset` | 200 once topics are empty, transactions aborted and groups without members deleted; see [`reset`](crate::console::reset) |
 //!
 //! There is no authentication. The listener is off by default; with an authorizer, resets are refused unless a setting allows
-//! them. Requests from web pages are refused; see [`request`].
+//! them. Requests from web pages are refused; see `request.rs`.
 
 mod exposition;
 mod metrics;

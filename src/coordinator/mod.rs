@@ -1,10 +1,12 @@
 //! Coordinators: services that keep their state in internal topics, as sequences of records. There are three: groups with their
 //! offsets, states of share groups in partitions, and transactions.
 //!
-//! A coordinator is a pure [`Shard`](runtime::shard::Shard) per partition of its topic. The [`runtime`] appends the records
-//! that a shard decides on, sends answers once the high watermark has passed the records, wakes the shard for its timers, and
-//! rebuilds it from the log when this node becomes the partition's leader. **A running shard and a loading one use the same
-//! `apply`.**
+//! A coordinator is a pure [`Shard`] per partition of its topic. The [`runtime`] appends the records that a shard decides on,
+//! sends answers once the high watermark has passed the records, wakes the shard for its timers, and rebuilds it from the log
+//! when this node becomes the partition's leader. **A running shard and a loading one use the same `apply`.**
+//!
+//! [`Shard`]: crate::coordinator::runtime::shard::Shard
+//! [`runtime`]: crate::coordinator::runtime
 
 pub mod group;
 pub mod hash;

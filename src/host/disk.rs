@@ -1,7 +1,7 @@
 //! Files and directories of a host. Every operation that changes a file or makes it durable goes through this module and names
 //! the file's path. Reads use the open [`File`], whose descriptor is also needed to send it (sendfile).
 //!
-//! In test builds a disk may be simulated. Its files are real, so reads are, too. Its [`Simulation`] is asked before each
+//! In test builds a disk may be simulated. Its files are real, so reads are, too. Its `Simulation` is asked before each
 //! operation and learns the calling line of the program. It may refuse the operation, cut it short, skip it, or note what a
 //! crash would leave (`log/tests/disk.rs`). In all other builds the functions are plain system calls.
 //!

@@ -12,6 +12,8 @@
 //! In test builds a host may be simulated: its clock follows the paused clock of the runtime, its random numbers come from a
 //! seed, and its network is in memory. Several simulated nodes can then share one thread. In all other builds there is one kind
 //! of host, and its functions are plain system calls.
+//!
+//! [`Host`]: crate::host::Host
 
 pub mod chance;
 pub mod clock;

@@ -6,7 +6,9 @@
 //!   └── lane      one request at a time, for fetching: it does not wait for requests of other callers
 //!        └── connection   a socket, optionally with TLS and SASL; versions negotiated once
 //! ```
-//! Addresses of nodes come from the metadata ([`connection::AddressBook`]).
+//! Addresses of nodes come from the metadata ([`AddressBook`]).
+//!
+//! [`AddressBook`]: crate::peer::connection::AddressBook
 
 pub mod access;
 pub mod backoff;

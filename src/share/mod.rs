@@ -10,6 +10,10 @@
 //! [`manager`] owns both, reads and writes states, and expires locks. Record bytes go from the page cache to the socket, as
 //! with any fetch. Durable state is with the share coordinator: an acknowledgement is answered when the coordinator has written
 //! it; locks are only in memory.
+//!
+//! [`machine`]: crate::share::machine
+//! [`session`]: crate::share::session
+//! [`manager`]: crate::share::manager
 
 pub mod machine;
 pub mod manager;

@@ -3,8 +3,8 @@
 //! The environment variable `MONEDULA_LOG` sets the filter in the syntax of `RUST_LOG`: `debug`, or
 //! `info,monedula::server=trace`.
 //!
-//! Logging never blocks on the reader of the log, and clients cannot flood it: [`Repeats`] counts repeated lines, and
-//! [`Outlet`] drops lines that do not fit and logs their number.
+//! Logging never blocks on the reader of the log, and clients cannot flood it: `Repeats` counts repeated lines, and
+//! `Outlet` drops lines that do not fit and logs their number.
 
 use std::fmt;
 use std::fs::File;

@@ -54,7 +54,7 @@ impl PartitionLog {
 
     /// Checks records before they are appended, and decompresses them if necessary. Must not be called with a lock held.
     ///
-    /// Errors: those of [`append`](super::append).
+    /// Errors: those of [`append`].
     pub fn validate(
         &self,
         records: &Bytes,

@@ -9,7 +9,7 @@ use crate::base::ids::Offset;
 /// Decisions about the files of a directory.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Leftovers {
-    /// Whether the mark of [`cutting`](super::cutting) was found: a part of the log was being cut off.
+    /// Whether the mark of [`cutting`] was found: a part of the log was being cut off.
     pub cutting: bool,
     /// Step 1: files to remove, of deleted segments and of segments that were being written.
     pub removed: Vec<String>,

@@ -470,7 +470,7 @@ impl ConsumerGroup {
     }
 
     /// Checks that the member may commit offsets in this epoch. If the epoch is not the member's current one,
-    /// [`Self::check_partition`] decides for each partition.
+    /// [`Member::check_partition`] decides for each partition.
     ///
     /// Errors: `UnknownMemberId`, `UnsupportedVersion`, `StaleMemberEpoch`; `IllegalGeneration` for a classic member.
     pub fn check_commit(
