@@ -91,15 +91,11 @@ impl Broker {
 
         // Certificates and sockets come first: mistakes in them are the most likely, and nothing on disk has changed yet.
         let tls = Arc::new(TlsListeners::default());
-        let wrong = |faults: Vec<(String, String)>| {
-            let faults: Vec<_> = faults.into_iter().map(|(_, what)| what).collect();
-            StartError::Settings(faults.join("\nmonedula: "))
-        };
         let loaded = tls.load(&config.listeners, &config.settings);
-        tls.install(loaded.map_err(wrong)?);
+        tls.install(loaded.map_err(StartError::settings)?);
         let entries = Arc::new(Entries::default());
         let loaded = entries.load(&config.listeners, &config.settings, host.clock.now());
-        entries.install(loaded.map_err(wrong)?);
+        entries.install(loaded.map_err(StartError::settings)?);
         let access = match &config.controllers {
             Some(controllers) => Some(cluster::access(&config, controllers)?),
             None => None,
@@ -184,9 +180,6 @@ impl Broker {
         for key in quotas::keys(&handle.load()) {
             quotas::warn_of(&key);
         }
-        let metadata =
-            |error: crate::log::error::AppendError| StartError::Metadata(error.to_string());
-
         // Logs of the partitions; then leader epochs and directories found in them; then the partitions themselves.
         let replicas =
             ReplicaManager::new(config.node_id, Arc::clone(&logs), config.settings.clone());
@@ -206,7 +199,7 @@ impl Broker {
                 node_id: config.node_id,
                 topics,
             };
-            controller.ask(found).map_err(metadata)?;
+            controller.ask(found)?;
         }
         let image = handle.load();
         let placed = replicas.install(&image);
@@ -214,7 +207,7 @@ impl Broker {
         let broker_epoch = own.map_or(-1, |broker| broker.epoch);
         let assigned = assign_request(config.node_id, broker_epoch, &placed);
         match &cluster {
-            None => drop(controller.ask(assigned).map_err(metadata)?),
+            None => drop(controller.ask(assigned)?),
             Some(_) if placed.is_empty() => {}
             Some(cluster) => {
                 let told = cluster.remote.ask(&assigned, PLACES_TOLD_WITHIN).await;
@@ -498,7 +491,6 @@ fn lead(
         clamp_replication: new.clamp_replication,
     };
     let mut controller = Controller::new(host, Box::new(quorum), image, setup, upkeep);
-    let metadata = |error: crate::log::error::AppendError| StartError::Metadata(error.to_string());
     if fresh {
         // The topics in the directories are added in the same batch, so that an interrupted start begins again from nothing.
         let mut records = match formatted_with(metadata_dir)? {
@@ -506,9 +498,9 @@ fn lead(
             None => bootstrap::records(new.of_zookeeper),
         };
         records.extend(adopt::topics_on_disk(logs, config, host.clock.now())?);
-        controller.ask(Activation { records }).map_err(metadata)?;
+        controller.ask(Activation { records })?;
     }
-    controller.ask(registration).map_err(metadata)?;
+    controller.ask(registration)?;
     Ok(controller)
 }
 

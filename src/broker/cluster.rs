@@ -65,10 +65,7 @@ pub(super) fn access(
         listener, protocol, ..
     } = controllers;
     let access = to_listener(&config.settings, listener, *protocol, TO_CONTROLLERS);
-    access.map_err(|faults| {
-        let faults: Vec<_> = faults.into_iter().map(|(_, what)| what).collect();
-        StartError::Settings(faults.join("\nmonedula: "))
-    })
+    access.map_err(StartError::settings)
 }
 
 /// Broker epoch with which all log directories were shut down cleanly; -1 if one of them was not.
@@ -102,7 +99,6 @@ pub(super) async fn join(
             controllers.bootstrap.join(", ")
         ))
     };
-    let metadata = |error: crate::log::error::AppendError| StartError::Metadata(error.to_string());
     let mut tasks = JoinSet::new();
 
     // The observer.
@@ -136,9 +132,7 @@ pub(super) async fn join(
     };
     let mut controller = Controller::new(host, Box::new(quorum), image, setup, upkeep);
     let followed = timeout_at(deadline, controller.follow_until(|_| true)).await;
-    followed
-        .map_err(|_| late("no controller has shown the metadata of the cluster"))?
-        .map_err(metadata)?;
+    followed.map_err(|_| late("no controller has shown the metadata of the cluster"))??;
     check_features(&controller.image().load()).map_err(StartError::Cluster)?;
 
     // The membership.
@@ -158,8 +152,7 @@ pub(super) async fn join(
         own.is_some_and(|broker| broker.epoch == epoch)
     };
     let seen = timeout_at(deadline, controller.follow_until(is_seen)).await;
-    seen.map_err(|_| late("the metadata have not shown the registration of this broker"))?
-        .map_err(metadata)?;
+    seen.map_err(|_| late("the metadata have not shown the registration of this broker"))??;
     let cluster = Cluster {
         remote,
         membership,

@@ -45,7 +45,7 @@ use crate::base::work_pool::WorkPool;
 use crate::host::inbox::Taker;
 use crate::host::task::Halt;
 use crate::log::dir::DirLock;
-use crate::log::error::StorageError;
+use crate::log::error::{AppendError, StorageError};
 use crate::log::manager::LogManager;
 use crate::metadata::loader::Publisher;
 use crate::wire::message::broker_heartbeat::BrokerHeartbeatRequest;
@@ -65,9 +65,17 @@ pub enum StartError {
     #[error("the topics in the log directories cannot be taken over: {0}")]
     Adoption(String),
     #[error("the metadata log refused a record: {0}")]
-    Metadata(String),
+    Metadata(#[from] AppendError),
     #[error("this broker does not come into its cluster: {0}")]
     Cluster(String),
+}
+
+impl StartError {
+    /// The mistakes in settings, each given with the name of its setting.
+    fn settings(faults: Vec<(String, String)>) -> Self {
+        let faults: Vec<_> = faults.into_iter().map(|(_, what)| what).collect();
+        Self::Settings(faults.join("\nmonedula: "))
+    }
 }
 
 /// A running node. Dropping it ends its connections and tasks at once, as a crash would; [`Self::shutdown`] stops it
