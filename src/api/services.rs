@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::handlers::fetch_conversion::ConversionBudget;
 use crate::base::disk_pool::DiskPool;
-use crate::base::ids::BrokerId;
+use crate::base::ids::{BrokerEpoch, BrokerId};
 use crate::base::memory::Memory;
 use crate::base::work_pool::WorkPool;
 use crate::config::broker::{BrokerConfig, BrokerSettings, InForce};
@@ -103,17 +103,14 @@ pub struct ProducerIds {
 
 impl Services {
     /// The epoch of this broker's registration.
-    pub fn broker_epoch(&self) -> i64 {
-        let image = self.image.load();
-        let broker = image.brokers.get(&self.node_id);
-        broker.map_or(-1, |broker| broker.epoch)
+    pub fn broker_epoch(&self) -> BrokerEpoch {
+        self.image.load().broker_epoch(self.node_id)
     }
 
     /// Controller id for clients. In a cluster with separate controllers any unfenced broker will do, because each forwards
     /// requests.
     pub fn controller_id(&self, image: &Image) -> BrokerId {
-        let takes_part = |id| image.brokers.get(&id).is_some_and(|broker| !broker.fenced);
-        if self.remote.is_none() || takes_part(self.node_id) {
+        if self.remote.is_none() || image.is_live(self.node_id) {
             return self.node_id;
         }
         image.live_brokers().next().map_or(-1, |broker| broker.id)

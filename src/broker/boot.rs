@@ -203,8 +203,7 @@ impl Broker {
         }
         let image = handle.load();
         let placed = replicas.install(&image);
-        let own = image.brokers.get(&config.node_id);
-        let broker_epoch = own.map_or(-1, |broker| broker.epoch);
+        let broker_epoch = image.broker_epoch(config.node_id);
         let assigned = assign_request(config.node_id, broker_epoch, &placed);
         match &cluster {
             None => drop(controller.ask(assigned)?),

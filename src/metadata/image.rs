@@ -24,7 +24,9 @@ use super::record::schema::{
     TopicRecord,
 };
 use super::record::{METADATA_VERSION, Record};
-use crate::base::ids::{BrokerId, LeaderEpoch, Offset, PartitionIndex, ProducerId, Uuid};
+use crate::base::ids::{
+    BrokerEpoch, BrokerId, LeaderEpoch, Offset, PartitionIndex, ProducerId, Uuid,
+};
 use crate::config::broker::BrokerSettings;
 use crate::config::topic::{Overrides, TopicSettings};
 
@@ -108,7 +110,7 @@ pub type Endpoint = (Arc<str>, Arc<str>, u16, i16);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Broker {
     pub id: BrokerId,
-    pub epoch: i64,
+    pub epoch: BrokerEpoch,
     pub incarnation: Uuid,
     pub is_migrating_zk_broker: bool,
     pub endpoints: Vec<Endpoint>,
@@ -318,6 +320,16 @@ impl Image {
             own: self.topic_overrides(topic).map(|own| &**own),
             broker,
         }
+    }
+
+    /// Epoch of a broker's registration; -1 if the broker is not registered.
+    pub fn broker_epoch(&self, id: BrokerId) -> BrokerEpoch {
+        self.brokers.get(&id).map_or(-1, |broker| broker.epoch)
+    }
+
+    /// Whether a broker is registered and not fenced.
+    pub fn is_live(&self, id: BrokerId) -> bool {
+        self.brokers.get(&id).is_some_and(|broker| !broker.fenced)
     }
 
     /// Brokers that are registered and not fenced.

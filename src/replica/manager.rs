@@ -196,8 +196,7 @@ impl ReplicaManager {
     /// Broker epoch of this node's newest registration in the image; -1 if there is none.
     pub(super) fn broker_epoch(&self) -> BrokerEpoch {
         let newest = self.inner.newest.lock();
-        let broker = newest.image.brokers.get(&self.inner.node_id);
-        broker.map_or(-1, |broker| broker.epoch)
+        newest.image.broker_epoch(self.inner.node_id)
     }
 
     /// Whether the throttle forbids sending records of a partition to a lagging follower now.

@@ -331,7 +331,7 @@ fn describe(
     topic: &Topic,
     operations: Option<&Rights<'_>>,
 ) -> MetadataResponseTopic {
-    let alive = |id: &i32| image.brokers.get(id).is_some_and(|broker| !broker.fenced);
+    let alive = |id: &i32| image.is_live(*id);
     let partitions = topic
         .partitions
         .iter()

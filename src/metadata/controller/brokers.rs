@@ -220,7 +220,6 @@ fn stand(
     standing: Standing,
     change: &mut PartitionChangeRecord,
 ) {
-    let alive = |id: BrokerId| image.brokers.get(&id).is_some_and(|broker| !broker.fenced);
     if standing == Standing::Unreachable {
         if partition.leader == node_id || partition.isr.contains(&node_id) {
             step_down(image, partition, node_id, change);
@@ -233,7 +232,7 @@ fn stand(
         change.directories = Some(partition.directories_with(node_id, directory));
     }
     let goes_on = partition.leader != node_id || matches!(standing, Standing::In(_));
-    if may_lead(partition, node_id) && !(goes_on && alive(partition.leader)) {
+    if may_lead(partition, node_id) && !(goes_on && image.is_live(partition.leader)) {
         change.leader = node_id;
         change.eligible_leader_replicas = (!partition.elr.is_empty()).then(Vec::new);
         change.last_known_elr = (!partition.last_known_elr.is_empty()).then(Vec::new);

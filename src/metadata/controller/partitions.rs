@@ -139,7 +139,7 @@ fn elect_one(
             "Leader election not needed for topic partition.".to_owned(),
         ))
     };
-    let alive = |id: &i32| image.brokers.get(id).is_some_and(|broker| !broker.fenced);
+    let alive = |id: &i32| image.is_live(*id);
     if election_type == PREFERRED {
         let Some(preferred) = partition.replicas.first() else {
             return not_needed();

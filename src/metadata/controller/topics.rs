@@ -413,7 +413,7 @@ fn check_replicas(
 }
 
 fn new_partition(image: &Image, replicas: &[BrokerId]) -> Partition {
-    let alive = |id: &BrokerId| image.brokers.get(id).is_some_and(|broker| !broker.fenced);
+    let alive = |id: &BrokerId| image.is_live(*id);
     let isr: Vec<BrokerId> = replicas.iter().copied().filter(alive).collect();
     // If a broker has one log directory, its replica is in that one; other brokers report the directory later.
     let directory = |id: &BrokerId| match image
