@@ -12,7 +12,6 @@ use crate::base::ids::{LeaderEpoch, Offset, TopicPartition, Uuid};
 use crate::base::time::Timestamp;
 use crate::host::disk::Dir;
 use crate::log::append::Origin;
-use crate::log::checkpoint::LEADER_EPOCHS;
 use crate::log::error::{AppendError, DiskContext, StorageError, malformed};
 use crate::log::high_watermark::HighWatermark;
 use crate::log::partition_log::following::Replicated;
@@ -26,15 +25,6 @@ use crate::wire::message::Message;
 
 /// Bytes of the log that are read at a time at start.
 const LOAD_BYTES: usize = 4 << 20;
-/// Extensions of the files that belong to the log.
-const OF_THE_LOG: &[&str] = &[
-    ".log",
-    ".index",
-    ".timeindex",
-    ".txnindex",
-    ".snapshot",
-    LEADER_EPOCHS,
-];
 
 /// The metadata log of this node.
 #[derive(Debug)]
@@ -164,36 +154,20 @@ impl MetadataLog {
     /// Truncates the log at an offset.
     pub fn truncate_to(&mut self, end: Offset) -> Result<(), StorageError> {
         self.log.truncate_to(end)?;
-        // The quorum tracks the committed offset, so readers of the log are not limited.
-        self.log.high_watermark().set(HighWatermark::EVERYTHING);
+        self.show_everything();
         Ok(())
     }
 
-    /// Removes all records; the log continues at `start`.
-    ///
-    /// Segments are removed from the newest on: a crash in between leaves no hole.
-    pub fn start_anew(
-        &mut self,
-        place: Dir<'_>,
-        upkeep: &Upkeep,
-        start: Offset,
-        now: Timestamp,
-    ) -> Result<(), StorageError> {
-        let entries = place.disk.list(place.path).at("list", place.path)?;
-        let mut gone: Vec<_> = entries
-            .into_iter()
-            .filter_map(|one| one.into_text())
-            .collect();
-        gone.retain(|name| OF_THE_LOG.iter().any(|end| name.ends_with(end)));
-        gone.sort();
-        for name in gone.iter().rev() {
-            let path = place.join(name);
-            place.disk.remove_file(&path).at("remove", path)?;
-        }
-        let level = self.level;
-        *self = Self::open(place, upkeep, true, Some(start), now)?;
-        self.level = level;
+    /// Removes all records; the log continues at `start`. After a crash in between the log has no hole.
+    pub fn start_anew_at(&mut self, start: Offset) -> Result<(), StorageError> {
+        self.log.start_anew_at(start)?;
+        self.show_everything();
         Ok(())
+    }
+
+    /// The quorum tracks the committed offset, so readers of the log are not limited.
+    fn show_everything(&self) {
+        self.log.high_watermark().set(HighWatermark::EVERYTHING);
     }
 
     /// See [`LeaderEpochs::end_of`](crate::log::leader_epoch::LeaderEpochs::end_of).

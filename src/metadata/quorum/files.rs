@@ -114,9 +114,8 @@ impl MemberFiles {
 
     /// Lets the log begin anew at the end of an existing snapshot. After a crash in between the log ends below the snapshot,
     /// and begins anew at the next start.
-    pub fn begin_behind(&mut self, id: SnapshotId, now: Timestamp) -> Result<(), StorageError> {
-        let place = self.disk.dir(&self.dir);
-        self.log.start_anew(place, &self.upkeep, id.end, now)?;
+    pub fn begin_behind(&mut self, id: SnapshotId) -> Result<(), StorageError> {
+        self.log.start_anew_at(id.end)?;
         self.saved();
         Ok(())
     }

@@ -110,7 +110,7 @@ impl ObserverQuorum {
             let newest = files.log.latest_epoch();
             // A crash came before the log could begin anew, or the log was written without knowledge of the snapshot.
             if files.log.log_end() < id.end || newest.is_some_and(|epoch| epoch < id.epoch) {
-                files.begin_behind(id, now)?;
+                files.begin_behind(id)?;
             }
         }
         let next = begun_behind.map_or(0, |id| id.end);
@@ -265,7 +265,7 @@ impl ObserverQuorum {
                 written.at("write", path)?;
                 download.size += bytes.len() as u64;
                 if is_last && let Some(download) = self.download.take() {
-                    self.install(&download, chance, now)?;
+                    self.install(&download, chance)?;
                 }
             }
         }
@@ -273,12 +273,7 @@ impl ObserverQuorum {
     }
 
     /// Replaces the log by a snapshot that was fetched completely.
-    fn install(
-        &mut self,
-        download: &Download,
-        chance: u8,
-        now: Timestamp,
-    ) -> Result<(), StorageError> {
+    fn install(&mut self, download: &Download, chance: u8) -> Result<(), StorageError> {
         let Download { id, path, file, .. } = download;
         let disk = self.files.disk.clone();
         disk.sync(file, path).at("sync", path)?;
@@ -298,7 +293,7 @@ impl ObserverQuorum {
             return Ok(());
         }
         self.files.snapshots.finish(*id)?;
-        self.files.begin_behind(*id, now)?;
+        self.files.begin_behind(*id)?;
         image.offset = last;
         image.epoch = id.epoch;
         self.begun_behind = Some(*id);
