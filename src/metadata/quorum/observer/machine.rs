@@ -186,6 +186,11 @@ impl Observer {
         self.high_watermark
     }
 
+    /// The snapshot that is being fetched.
+    pub fn fetches(&self) -> Option<SnapshotId> {
+        self.download.map(|download| download.id)
+    }
+
     /// Whether a leader has sent a high watermark.
     pub fn knows_high_watermark(&self) -> bool {
         self.heard_high_watermark

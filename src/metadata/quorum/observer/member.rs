@@ -163,6 +163,12 @@ impl ObserverQuorum {
 
     /// Gives the next errand to the task.
     fn go_on(&mut self) -> Result<(), StorageError> {
+        let fetches = self.machine.fetches();
+        if let Some(former) = self.download.take_if(|one| fetches != Some(one.id)) {
+            // The leader has a newer snapshot, or none is needed any more.
+            let removed = self.files.disk.remove_file(&former.path);
+            removed.at("remove", former.path)?;
+        }
         if let Some(leadership) = self.machine.news() {
             let voters = (!self.voters.is_dynamic() && !self.static_voters.is_empty())
                 .then_some(&self.static_voters[..]);

@@ -527,6 +527,37 @@ fn a_snapshot_that_is_none_is_fetched_again_and_changes_nothing() {
     assert_eq!(scene.topics(), ["t7"]);
 }
 
+/// The temporary file of a snapshot can be large.
+#[test]
+fn a_snapshot_that_is_not_fetched_to_its_end_leaves_no_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut leader = Leader::new(1, 3);
+    leader.commit(&[topic(1)]);
+    let mut scene = Scene::open(dir.path());
+    scene.follow(&leader);
+    // The leader has a newer snapshot before the first is complete.
+    leader.commit(&[topic(2)]);
+    let log = leader.log.clone();
+    for end in [500, 600] {
+        let id = SnapshotId { end, epoch: 3 };
+        leader.snapshot = Some((id, snapshot_of(&[topic(7)], id)));
+        leader.end = end;
+        for _ in 0..10 {
+            if names_in(dir.path()) == [format!("{id}.checkpoint.part")] {
+                break;
+            }
+            scene.turn(&leader);
+        }
+        assert_eq!(names_in(dir.path()), [format!("{id}.checkpoint.part")]);
+    }
+    // The next leader needs no snapshot.
+    (leader.id, leader.epoch, leader.snapshot) = (2, 4, None);
+    (leader.log, leader.end) = (log, 2);
+    scene.follow(&leader);
+    assert_eq!(scene.topics(), ["t1", "t2"]);
+    assert!(names_in(dir.path()).is_empty());
+}
+
 #[test]
 fn a_metadata_transaction_counts_as_a_whole_or_not_at_all() {
     let dir = tempfile::tempdir().unwrap();
