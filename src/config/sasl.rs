@@ -1,6 +1,7 @@
 //! pure: settings of SASL for one listener: `listener.name.<name>.<mechanism>.*` has precedence over `listener.name.<name>.*`,
 //! and both over the setting without a prefix. Files are not read here.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -184,33 +185,16 @@ impl SaslSettings {
 /// Errors: what is wrong, with the name of the setting.
 pub fn of_client(settings: &BrokerSettings) -> Result<(Mechanism, String, Secret), SaslFault> {
     const MECHANISM: &str = "sasl.mechanism";
-    let fault = |setting: &str, what: String| (setting.to_owned(), format!("{setting}: {what}"));
-    let name = settings.explicit(MECHANISM).unwrap_or("GSSAPI").trim();
-    let mechanism = Mechanism::named(name).filter(|one| *one != Mechanism::OAuthBearer);
-    let mechanism = mechanism.ok_or_else(|| {
-        fault(
-            MECHANISM,
-            format!("{name} is not supported; these are: PLAIN, SCRAM-SHA-256, SCRAM-SHA-512"),
-        )
-    })?;
-    let text = settings.explicit(JAAS).unwrap_or_default();
-    let mut module = one_module(text)
-        .and_then(|module| fitting(mechanism, module))
-        .map_err(|what| fault(JAAS, what))?;
-    let mut option = |name: &str| {
-        let value = module.options.remove(name);
-        value.ok_or_else(|| fault(JAAS, format!("the login module has no {name}")))
-    };
-    let (user, password) = (option("username")?, option("password")?);
-    Ok((mechanism, user, Secret::new(&password)))
+    let mechanism = client_mechanism(MECHANISM, settings.explicit(MECHANISM))?;
+    user_in(settings, JAAS, mechanism)
 }
 
-/// The setting that says by what mechanism other brokers are asked, and the one of controllers.
+/// Settings with the mechanism for connections to other brokers, and to controllers.
 pub const BETWEEN_BROKERS: &str = "sasl.mechanism.inter.broker.protocol";
 pub const TO_CONTROLLERS: &str = "sasl.mechanism.controller.protocol";
 
-/// As whom a node says that it comes when it asks another one on a listener: the user that the login module of that listener names
-/// beside those that it knows. `mechanism_setting` is one of the two above.
+/// Mechanism, user name and password with which a node connects to other nodes on a listener. User name and password are those
+/// of the listener's login module. `mechanism_setting` is [`BETWEEN_BROKERS`] or [`TO_CONTROLLERS`].
 ///
 /// Errors: what is wrong, with the name of the setting.
 pub fn of_peer(
@@ -218,29 +202,46 @@ pub fn of_peer(
     listener: &str,
     mechanism_setting: &str,
 ) -> Result<(Mechanism, String, Secret), SaslFault> {
-    let fault = |setting: &str, what: String| (setting.to_owned(), format!("{setting}: {what}"));
-    let name = settings.get(mechanism_setting).unwrap_or("GSSAPI").trim();
-    let mechanism = Mechanism::named(name).filter(|one| *one != Mechanism::OAuthBearer);
-    let mechanism = mechanism.ok_or_else(|| {
-        let what =
-            format!("{name} is not supported; these are: PLAIN, SCRAM-SHA-256, SCRAM-SHA-512");
-        fault(mechanism_setting, what)
-    })?;
+    let mechanism = client_mechanism(mechanism_setting, settings.get(mechanism_setting))?;
     let setting = format!(
         "{LISTENER_PREFIX}{}.{}.{JAAS}",
         listener.to_ascii_lowercase(),
         mechanism.name().to_ascii_lowercase()
     );
-    let text = settings.explicit(&setting).unwrap_or_default();
+    user_in(settings, &setting, mechanism)
+}
+
+/// The mechanism that a setting names for a client, whose default is GSSAPI.
+fn client_mechanism(setting: &str, value: Option<&str>) -> Result<Mechanism, SaslFault> {
+    let name = value.unwrap_or("GSSAPI").trim();
+    let mechanism = Mechanism::named(name).filter(|one| *one != Mechanism::OAuthBearer);
+    mechanism.ok_or_else(|| {
+        let what =
+            format!("{name} is not supported; these are: PLAIN, SCRAM-SHA-256, SCRAM-SHA-512");
+        fault(setting, what)
+    })
+}
+
+/// User name and password of the login module in a setting.
+fn user_in(
+    settings: &BrokerSettings,
+    setting: &str,
+    mechanism: Mechanism,
+) -> Result<(Mechanism, String, Secret), SaslFault> {
+    let text = settings.explicit(setting).unwrap_or_default();
     let mut module = one_module(text)
         .and_then(|module| fitting(mechanism, module))
-        .map_err(|what| fault(&setting, what))?;
+        .map_err(|what| fault(setting, what))?;
     let mut option = |name: &str| {
         let value = module.options.remove(name);
-        value.ok_or_else(|| fault(&setting, format!("the login module has no {name}")))
+        value.ok_or_else(|| fault(setting, format!("the login module has no {name}")))
     };
     let (user, password) = (option("username")?, option("password")?);
     Ok((mechanism, user, Secret::new(&password)))
+}
+
+fn fault(setting: &str, what: impl fmt::Display) -> SaslFault {
+    (setting.to_owned(), format!("{setting}: {what}"))
 }
 
 /// The table row of a setting of TLS or SASL that has the prefix of a listener, and optionally of a mechanism.
@@ -287,8 +288,7 @@ struct Reading<'a> {
 
 impl<'a> Reading<'a> {
     fn fault(&mut self, setting: &str, what: &str) {
-        self.faults
-            .push((setting.to_owned(), format!("{setting}: {what}")));
+        self.faults.push(fault(setting, what));
     }
 
     /// Name and value of a setting: of the names under which it may be set, the most specific that is.
