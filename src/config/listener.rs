@@ -105,11 +105,16 @@ fn is_of_hosts(letter: char) -> bool {
 
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.host.contains(':') {
-            write!(f, "{}://[{}]:{}", self.name, self.host, self.port)
-        } else {
-            write!(f, "{}://{}:{}", self.name, self.host, self.port)
-        }
+        let address = host_and_port(&self.host, self.port);
+        write!(f, "{}://{address}", self.name)
+    }
+}
+
+/// `host:port`. An IPv6 address is in brackets.
+pub fn host_and_port(host: &str, port: impl fmt::Display) -> String {
+    match host.contains(':') {
+        true => format!("[{host}]:{port}"),
+        false => format!("{host}:{port}"),
     }
 }
 

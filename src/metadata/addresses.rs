@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::image::Broker;
 use super::loader::ImageHandle;
 use crate::base::ids::BrokerId;
+use crate::config::listener::host_and_port;
 use crate::peer::connection::AddressBook;
 
 /// Addresses on one listener (`inter.broker.listener.name`).
@@ -30,14 +31,11 @@ impl AddressBook for BrokerAddresses {
     }
 }
 
-/// `host:port` of a listener. An IPv6 address is in brackets.
+/// `host:port` of a listener.
 fn address_at(broker: &Broker, listener: &str) -> Option<String> {
     let mut endpoints = broker.endpoints.iter();
     let (_, host, port, _) = endpoints.find(|(name, ..)| **name == *listener)?;
-    Some(match host.contains(':') {
-        true => format!("[{host}]:{port}"),
-        false => format!("{host}:{port}"),
-    })
+    Some(host_and_port(host, port))
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use super::groups::Partition;
 use super::security;
 use crate::base::plain::Plain;
+use crate::config::listener::host_and_port;
 use crate::host::Host;
 use crate::peer::channel::Channel;
 use crate::peer::connection::{Access, CallError, Identity};
@@ -193,11 +194,7 @@ impl Cluster {
 
     /// Channel to one broker of the cluster.
     pub(super) fn channel(&self, host: &str, port: i32) -> Channel {
-        let address = if host.contains(':') {
-            format!("[{host}]:{port}")
-        } else {
-            format!("{host}:{port}")
-        };
+        let address = host_and_port(host, port);
         let identity = Identity::new(CLIENT_ID);
         Channel::through(&Host::default(), address, identity, self.access.clone())
     }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::base::ids::{BrokerId, LeaderEpoch, Offset, Uuid};
+use crate::config::listener::host_and_port;
 use crate::metadata::quorum::Leadership;
 use crate::metadata::quorum::upkeep::SnapshotId;
 use crate::peer::backoff::Backoff;
@@ -90,10 +91,7 @@ pub enum Step {
     /// Begin to fetch a snapshot, which will replace the log.
     Begin(SnapshotId),
     /// Next piece of that snapshot.
-    Piece {
-        bytes: Bytes,
-        is_last: bool,
-    },
+    Piece { bytes: Bytes, is_last: bool },
 }
 
 /// Reason why an answer is not used.
@@ -565,10 +563,7 @@ fn address(host: &str, port: i32) -> Option<String> {
     if host.is_empty() || host.len() > HOST_MAX {
         return None;
     }
-    Some(match host.contains(':') {
-        true => format!("[{host}]:{port}"),
-        false => format!("{host}:{port}"),
-    })
+    Some(host_and_port(host, port))
 }
 
 fn wrong(what: String) -> Refused {
