@@ -33,6 +33,12 @@ impl Chance {
         Ok(bytes)
     }
 
+    /// A random byte for jitter; always the same one if the system has no random numbers, so that all nodes wait equally long.
+    pub fn jitter(&self) -> u8 {
+        let [byte] = self.bytes().unwrap_or([u8::MAX / 2]);
+        byte
+    }
+
     /// Test-only: a source in which equal seeds give equal bytes, in the order of the calls.
     #[cfg(test)]
     pub fn seeded(seed: u64) -> Self {

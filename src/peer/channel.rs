@@ -222,9 +222,7 @@ impl State {
 
     /// Delays the next connection attempt.
     fn failed(&mut self, setup: &Setup) {
-        // Without a random byte all nodes wait equally long.
-        let [chance] = setup.host.chance.bytes::<1>().unwrap_or([u8::MAX / 2]);
-        let pause = Backoff::RECONNECT.pause(self.failures, chance);
+        let pause = Backoff::RECONNECT.pause(self.failures, setup.host.chance.jitter());
         self.not_before = Some(Instant::now() + pause);
         self.failures = self.failures.saturating_add(1);
     }

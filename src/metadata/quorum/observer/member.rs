@@ -192,8 +192,7 @@ impl ObserverQuorum {
     }
 
     fn hear(&mut self, heard: Heard, now: Timestamp) -> Result<(), StorageError> {
-        // Without a random byte all nodes wait equally long.
-        let [chance] = self.chance.bytes::<1>().unwrap_or([u8::MAX / 2]);
+        let chance = self.chance.jitter();
         let tail = end(&self.files, self.begun_behind);
         let (from, judged) = match heard {
             Heard::Nothing => return Ok(()),
