@@ -79,7 +79,6 @@ pub enum Errand {
 /// Effect of an answer on the files.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Step {
-    Nothing,
     /// Append these whole batches, which continue at the end of the log. Afterwards all records below the high watermark are
     /// committed.
     Append {

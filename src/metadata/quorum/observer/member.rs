@@ -228,7 +228,6 @@ impl ObserverQuorum {
 
     fn take(&mut self, step: Step, chance: u8, now: Timestamp) -> Result<(), StorageError> {
         match step {
-            Step::Nothing => {}
             Step::Append {
                 records,
                 high_watermark,
