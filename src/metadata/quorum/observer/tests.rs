@@ -285,6 +285,15 @@ impl Scene {
     }
 }
 
+/// A leader with one topic, and an observer that has the topic.
+fn followed(dir: &Path) -> (Leader, Scene) {
+    let mut leader = Leader::new(1, 3);
+    leader.commit(&[topic(1)]);
+    let mut scene = Scene::open(dir);
+    scene.follow(&leader);
+    (leader, scene)
+}
+
 #[test]
 fn the_leader_is_found_and_only_what_is_committed_is_shown() {
     let dir = tempfile::tempdir().unwrap();
@@ -360,10 +369,7 @@ fn what_another_leader_does_not_have_is_cut_off() {
 #[test]
 fn a_restart_goes_on_where_the_log_ends() {
     let dir = tempfile::tempdir().unwrap();
-    let mut leader = Leader::new(1, 3);
-    leader.commit(&[topic(1)]);
-    let mut scene = Scene::open(dir.path());
-    scene.follow(&leader);
+    let (mut leader, mut scene) = followed(dir.path());
     scene.quorum.close().unwrap();
     drop(scene);
     leader.commit(&[topic(2)]);
@@ -435,10 +441,7 @@ fn names_in(dir: &Path) -> Vec<String> {
 #[test]
 fn a_snapshot_takes_the_place_of_the_log() {
     let dir = tempfile::tempdir().unwrap();
-    let mut leader = Leader::new(1, 3);
-    leader.commit(&[topic(1)]);
-    let mut scene = Scene::open(dir.path());
-    scene.follow(&leader);
+    let (mut leader, mut scene) = followed(dir.path());
     // The observer's topic is deleted, and the leader's log begins much later.
     let id = SnapshotId { end: 500, epoch: 3 };
     let mut records = bootstrap::records(false);
@@ -474,10 +477,7 @@ fn a_snapshot_takes_the_place_of_the_log() {
 #[test]
 fn a_crash_before_the_log_begins_anew_is_mended_by_the_start() {
     let dir = tempfile::tempdir().unwrap();
-    let mut leader = Leader::new(1, 3);
-    leader.commit(&[topic(1)]);
-    let mut scene = Scene::open(dir.path());
-    scene.follow(&leader);
+    let (mut leader, scene) = followed(dir.path());
     drop(scene);
     let id = SnapshotId { end: 500, epoch: 3 };
     let inside = dir.path().join("__cluster_metadata-0");
@@ -502,10 +502,7 @@ fn a_crash_before_the_log_begins_anew_is_mended_by_the_start() {
 #[test]
 fn a_snapshot_that_is_none_is_fetched_again_and_changes_nothing() {
     let dir = tempfile::tempdir().unwrap();
-    let mut leader = Leader::new(1, 3);
-    leader.commit(&[topic(1)]);
-    let mut scene = Scene::open(dir.path());
-    scene.follow(&leader);
+    let (mut leader, mut scene) = followed(dir.path());
     let id = SnapshotId { end: 500, epoch: 3 };
     let good = snapshot_of(&[topic(7)], id);
     let mut bad = good.to_vec();
@@ -531,10 +528,7 @@ fn a_snapshot_that_is_none_is_fetched_again_and_changes_nothing() {
 #[test]
 fn a_snapshot_that_is_not_fetched_to_its_end_leaves_no_file() {
     let dir = tempfile::tempdir().unwrap();
-    let mut leader = Leader::new(1, 3);
-    leader.commit(&[topic(1)]);
-    let mut scene = Scene::open(dir.path());
-    scene.follow(&leader);
+    let (mut leader, mut scene) = followed(dir.path());
     // The leader has a newer snapshot before the first is complete.
     leader.commit(&[topic(2)]);
     let log = leader.log.clone();
