@@ -24,6 +24,11 @@ pub struct Batch {
 }
 
 impl Batch {
+    /// The records with their offsets.
+    pub fn numbered(&self) -> impl Iterator<Item = (Offset, &Record)> {
+        (self.first..).zip(&self.records)
+    }
+
     /// Whether the batch consists of NoOpRecords.
     pub fn says_nothing(&self) -> bool {
         let mut records = self.records.iter();
@@ -64,6 +69,17 @@ pub enum Piece {
     Data(Batch),
     /// A control record of the quorum: its type and its value.
     Control(u8, Bytes),
+}
+
+impl Piece {
+    /// Calls `apply` for every metadata record; a control record has none.
+    pub fn each_record(&self, mut apply: impl FnMut(&Record, Offset)) {
+        if let Self::Data(batch) = self {
+            for (offset, record) in batch.numbered() {
+                apply(record, offset);
+            }
+        }
+    }
 }
 
 /// Calls `take` for every entry in `bytes`, which were read from `path`; returns the offset after the last whole batch.
@@ -125,11 +141,7 @@ pub fn fold(
     mut apply: impl FnMut(&Record, Offset),
 ) -> Result<Offset, StorageError> {
     pieces(path, bytes, |piece| {
-        if let Piece::Data(batch) = piece {
-            for (offset, record) in (batch.first..).zip(&batch.records) {
-                apply(record, offset);
-            }
-        }
+        piece.each_record(&mut apply);
         Ok(())
     })
 }

@@ -13,15 +13,13 @@ use super::batches::{Batch, Piece};
 use super::bootstrap::check_features;
 use super::image::{Delta, Image};
 use super::metadata_log::MetadataLog;
-use super::quorum::upkeep::Snapshot;
+use super::quorum::upkeep::{Snapshot, SnapshotId};
 use super::quorum::voters::VoterSet;
 use super::record::Record;
 use super::snapshots::{self, SnapshotStore};
-use crate::base::ids::Offset;
 use crate::base::time::Timestamp;
-use crate::host::disk::Dir;
+use crate::host::disk::{Dir, Disk};
 use crate::log::error::{StorageError, malformed};
-use crate::wire::codec::DecodeError;
 
 /// File in which Apache Kafka's formatter leaves the first records for the first start.
 const BOOTSTRAP_CHECKPOINT: &str = "bootstrap.checkpoint";
@@ -111,7 +109,7 @@ impl Loader {
             self.image = *image;
         }
         for batch in &batches {
-            for (offset, record) in (batch.first..).zip(&batch.records) {
+            for (offset, record) in batch.numbered() {
                 self.image.apply(record, offset, &mut delta);
             }
             self.image.epoch = batch.epoch;
@@ -131,39 +129,40 @@ impl Loader {
 
 /// The image of the newest snapshot, with that snapshot; an empty image if there is none.
 pub fn from_snapshot(
-    dir: &Path,
+    place: Dir<'_>,
     store: &SnapshotStore,
 ) -> Result<(Image, VoterSet, Option<Snapshot>), StorageError> {
-    let (mut image, mut voters) = (Image::empty(), VoterSet::default());
-    let newest = store.list()?.pop();
-    if let Some(snapshot) = &newest {
-        let last = snapshot.end - 1;
-        let read = store.read(snapshot, |piece| {
-            take_in(piece, last, &mut image, &mut voters)
-        });
-        named(read, dir, &image)?;
-        image.offset = last;
-        image.epoch = snapshot.epoch;
-    }
-    Ok((image, voters, newest))
+    let Some(snapshot) = store.list()?.pop() else {
+        return Ok((Image::empty(), VoterSet::default(), None));
+    };
+    let id = snapshot.id();
+    let (image, voters, read) = read_snapshot(place.disk, &store.path(id), id);
+    named(read, place.path, &image)?;
+    Ok((image, voters, Some(snapshot)))
 }
 
-/// Applies an entry of a snapshot whose last record had the offset `last` in the log.
-pub fn take_in(
-    piece: Piece,
-    last: Offset,
-    image: &mut Image,
-    voters: &mut VoterSet,
-) -> Result<(), DecodeError> {
-    match piece {
-        Piece::Control(kind, value) => return voters.apply(kind, &value),
-        Piece::Data(batch) => {
-            for record in &batch.records {
-                image.apply(record, last, &mut Delta::default());
+/// Reads the image and the voters of a snapshot from a file. Both are incomplete if the read has failed.
+pub fn read_snapshot(
+    disk: &Disk,
+    path: &Path,
+    id: SnapshotId,
+) -> (Image, VoterSet, Result<(), StorageError>) {
+    let (mut image, mut voters) = (Image::empty(), VoterSet::default());
+    let last = id.end - 1;
+    let read = snapshots::read_pieces(disk, path, |piece| {
+        match piece {
+            Piece::Control(kind, value) => voters.apply(kind, &value)?,
+            Piece::Data(batch) => {
+                for record in &batch.records {
+                    image.apply(record, last, &mut Delta::default());
+                }
             }
         }
-    }
-    Ok(())
+        Ok(())
+    });
+    image.offset = last;
+    image.epoch = id.epoch;
+    (image, voters, read)
 }
 
 /// Applies the log to the image, from the offset after the image's; returns the number of bytes read.

@@ -75,15 +75,6 @@ impl SnapshotStore {
         Ok(found)
     }
 
-    /// Calls `apply` for every record of a snapshot, as [`read`] does.
-    pub fn read(
-        &self,
-        snapshot: &Snapshot,
-        take: impl FnMut(Piece) -> Result<(), DecodeError>,
-    ) -> Result<(), StorageError> {
-        read_pieces(&self.disk, &self.path(snapshot.id()), take)
-    }
-
     /// Writes and syncs a snapshot of the image. After a crash the snapshot is either complete or missing.
     pub fn write(
         &self,
@@ -126,7 +117,8 @@ impl SnapshotStore {
         Ok(())
     }
 
-    fn path(&self, id: SnapshotId) -> PathBuf {
+    /// Path of a snapshot.
+    pub fn path(&self, id: SnapshotId) -> PathBuf {
         self.dir.join(format!("{id}.checkpoint"))
     }
 }
@@ -152,11 +144,7 @@ pub fn read(
     mut apply: impl FnMut(&Record, Offset),
 ) -> Result<(), StorageError> {
     read_pieces(disk, path, |piece| {
-        if let Piece::Data(batch) = piece {
-            for (offset, record) in (batch.first..).zip(&batch.records) {
-                apply(record, offset);
-            }
-        }
+        piece.each_record(&mut apply);
         Ok(())
     })
 }

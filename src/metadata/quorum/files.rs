@@ -51,7 +51,7 @@ impl MemberFiles {
         MetadataLog::prepare(own)?;
         let snapshots = SnapshotStore::new(own);
         snapshots.remove_unfinished()?;
-        let (image, voters, snapshot) = from_snapshot(&dir, &snapshots)?;
+        let (image, voters, snapshot) = from_snapshot(own, &snapshots)?;
         let start = snapshot.map(|snapshot| snapshot.end);
         let log = MetadataLog::open(own, &upkeep, clean, start, now)?;
         let files = Self {

@@ -25,7 +25,7 @@ use crate::log::error::{DiskContext, StorageError, malformed};
 use crate::metadata::batches::{Batch, Piece, Transactions};
 use crate::metadata::bootstrap::check_features;
 use crate::metadata::image::Image;
-use crate::metadata::loader::{Committed, take_in};
+use crate::metadata::loader::{Committed, read_snapshot};
 use crate::metadata::metadata_log::MetadataLog;
 use crate::metadata::quorum::files::MemberFiles;
 use crate::metadata::quorum::upkeep::{SnapshotId, Upkeep};
@@ -33,7 +33,6 @@ use crate::metadata::quorum::voters::VoterSet;
 use crate::metadata::quorum::{Leadership, ProposeError, Quorum, state};
 use crate::metadata::record::Record;
 use crate::metadata::remote::LeaderAt;
-use crate::metadata::snapshots;
 
 /// Membership of an observer; see the module.
 #[derive(Debug)]
@@ -281,11 +280,7 @@ impl ObserverQuorum {
         let Download { id, path, file, .. } = download;
         let disk = self.files.disk.clone();
         disk.sync(file, path).at("sync", path)?;
-        let (mut image, mut voters) = (Image::empty(), VoterSet::default());
-        let last = id.end - 1;
-        let read = snapshots::read_pieces(&disk, path, |piece| {
-            take_in(piece, last, &mut image, &mut voters)
-        });
+        let (image, voters, read) = read_snapshot(&disk, path, *id);
         check_features(&image).map_err(|what| malformed(path, what))?;
         if let Err(error) = read {
             if error.source.kind() != ErrorKind::InvalidData {
@@ -298,8 +293,6 @@ impl ObserverQuorum {
         }
         self.files.snapshots.finish(*id)?;
         self.files.begin_behind(*id)?;
-        image.offset = last;
-        image.epoch = id.epoch;
         self.begun_behind = Some(*id);
         self.voters = voters;
         self.transactions = Transactions::default();
@@ -325,9 +318,8 @@ impl ObserverQuorum {
             match piece {
                 Piece::Control(kind, value) => voters.apply(kind, &value)?,
                 Piece::Data(batch) => {
-                    let records = (batch.first..).zip(&batch.records);
                     // A snapshot of this node may end in the middle of a batch, before the beginning of a metadata transaction.
-                    for (offset, record) in records.filter(|(offset, _)| *offset >= next) {
+                    for (offset, record) in batch.numbered().filter(|(offset, _)| *offset >= next) {
                         transactions.pass(record, offset, |record, offset| {
                             add(batches, record, offset, batch.epoch);
                         });

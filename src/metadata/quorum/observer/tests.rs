@@ -16,7 +16,7 @@ use crate::host::disk::Disk;
 use crate::metadata::batches::{control_batch, data_batch};
 use crate::metadata::bootstrap::{self, METADATA_VERSION};
 use crate::metadata::image::Image;
-use crate::metadata::loader::{Loader, take_in};
+use crate::metadata::loader::{Loader, read_snapshot};
 use crate::metadata::quorum::tests::upkeep;
 use crate::metadata::quorum::upkeep::{SnapshotId, Upkeep};
 use crate::metadata::quorum::voters::{KRAFT_VERSION, VOTERS, VoterSet};
@@ -421,10 +421,7 @@ fn voters(id: BrokerId) -> VotersRecord {
 fn voters_in(dir: &Path, id: SnapshotId) -> VoterSet {
     let inside = dir.join("__cluster_metadata-0");
     let path = inside.join(format!("{id}.checkpoint"));
-    let mut found = VoterSet::default();
-    let read = snapshots::read_pieces(&Disk::default(), &path, |piece| {
-        take_in(piece, 0, &mut Image::empty(), &mut found)
-    });
+    let (_, found, read) = read_snapshot(&Disk::default(), &path, id);
     read.unwrap();
     found
 }
