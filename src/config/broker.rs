@@ -23,8 +23,9 @@ pub const ADMIN_ALLOWED_HOSTS: &str = "monedula.admin.allowed.hosts";
 /// does not authenticate its clients. Kafka has no such setting.
 pub const ADMIN_RESET: &str = "monedula.admin.reset.with.authorizer";
 
-/// Internal: whether a broker of a cluster with other controllers asks to be unfenced, and so to lead, to follow and to coordinate.
-/// `false` by default: it stands in the cluster, sees its metadata and forwards what controllers decide, and gets no clients.
+/// Internal: whether a broker whose controllers are other nodes asks to be unfenced, so that it leads and follows partitions and
+/// coordinates groups. `false` by default: the broker then stays fenced; it applies the cluster's metadata and forwards requests
+/// to the controllers.
 pub const TAKES_PART: &str = "monedula.broker.takes.part";
 
 /// Interval of heartbeats of members of a group of the consumer protocol while the group is not stable, with its default in
@@ -824,9 +825,12 @@ pub fn running_listeners(settings: &BrokerSettings) -> Result<Vec<Listener>, Str
     }
 }
 
-fn controller_names(settings: &BrokerSettings) -> Vec<String> {
-    let names = settings.get("controller.listener.names");
-    list(names.unwrap_or_default())
+/// The setting with the names of the controllers' listeners.
+pub(super) const CONTROLLER_NAMES: &str = "controller.listener.names";
+
+/// The names in [`CONTROLLER_NAMES`], in upper case.
+pub(super) fn controller_names(settings: &BrokerSettings) -> Vec<String> {
+    list(settings.get(CONTROLLER_NAMES).unwrap_or_default())
         .map(str::to_ascii_uppercase)
         .collect()
 }
@@ -890,7 +894,7 @@ fn node_id(settings: &BrokerSettings, faults: &mut Faults<'_>) -> i32 {
 
 /// The setting that maps listeners to security protocols. If it is not set, a listener named like a protocol has that protocol;
 /// if it is set, it has to name every listener.
-const MAP: &str = "listener.security.protocol.map";
+pub(super) const MAP: &str = "listener.security.protocol.map";
 
 fn without_protocol(listener: &str) -> String {
     format!("{MAP}: No security protocol defined for listener {listener}")

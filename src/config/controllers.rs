@@ -1,57 +1,51 @@
-//! pure: the controllers of a broker that is none itself: where they are, and how they are asked.
+//! pure: settings of a broker that is not a controller for its connections to the controllers.
 
 use std::collections::BTreeMap;
 
-use super::broker::BrokerSettings;
+use super::broker::{BrokerSettings, CONTROLLER_NAMES, MAP, controller_names};
 use super::listener::{Endpoint, SecurityProtocol};
 use super::setting::list;
 use crate::base::ids::BrokerId;
 
-const NAMES: &str = "controller.listener.names";
 const BOOTSTRAP: &str = "controller.quorum.bootstrap.servers";
 const VOTERS: &str = "controller.quorum.voters";
-const MAP: &str = "listener.security.protocol.map";
 const LISTENERS: &str = "listeners";
 
-/// See the module.
+/// Addresses of the controllers, and their listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Controllers {
-    /// `host:port` of whoever is asked first; not empty.
+    /// Bootstrap servers as `host:port`; not empty.
     pub bootstrap: Vec<String>,
-    /// Who votes, if the settings say it and not the log (`controller.quorum.voters`).
+    /// Static voters with their addresses (`controller.quorum.voters`); empty if the voters are in the metadata log.
     pub voters: BTreeMap<BrokerId, String>,
-    /// The listener on which controllers are asked: the first of their names, in upper case.
+    /// Listener of the controllers: the first of `controller.listener.names`, in upper case.
     pub listener: String,
     pub protocol: SecurityProtocol,
 }
 
-/// A mistake, and the setting that it stands in.
+/// The setting that has a mistake, and the mistake.
 type Fault = (&'static str, String);
 
 impl Controllers {
-    /// What a file with `process.roles=broker` says.
+    /// The settings for a node with `process.roles=broker`.
     ///
-    /// Errors: every mistake, in the words of Apache Kafka where it has some.
+    /// Errors: every mistake, with Apache Kafka's message if it has one.
     pub fn of(settings: &BrokerSettings, node_id: BrokerId) -> Result<Self, Vec<Fault>> {
         let mut faults = Vec::new();
-        let names = list(settings.get(NAMES).unwrap_or_default());
-        let names: Vec<String> = names.map(str::to_ascii_uppercase).collect();
+        let names = controller_names(settings);
         let Some(listener) = names.first().cloned() else {
             let what = format!(
-                "{NAMES} must contain at least one value appearing in the 'listeners' configuration of the controllers when running KRaft with just the broker role"
+                "{CONTROLLER_NAMES} must contain at least one value appearing in the 'listeners' configuration of the controllers when running KRaft with just the broker role"
             );
-            return Err(vec![(NAMES, what)]);
+            return Err(vec![(CONTROLLER_NAMES, what)]);
         };
         let own = list(settings.get(LISTENERS).unwrap_or_default());
-        let own = own.filter_map(|text| Endpoint::parse(text).ok());
-        if own
-            .into_iter()
-            .any(|endpoint| names.contains(&endpoint.name))
-        {
+        let mut own = own.filter_map(|text| Endpoint::parse(text).ok());
+        if own.any(|endpoint| names.contains(&endpoint.name)) {
             let what = format!(
-                "The {NAMES} config must not contain a value appearing in the 'listeners' configuration when running KRaft with just the broker role"
+                "The {CONTROLLER_NAMES} config must not contain a value appearing in the 'listeners' configuration when running KRaft with just the broker role"
             );
-            faults.push((NAMES, what));
+            faults.push((CONTROLLER_NAMES, what));
         }
         let protocol = protocol(settings, &listener).unwrap_or_else(|what| {
             faults.push((MAP, what));
@@ -59,7 +53,7 @@ impl Controllers {
         });
         let mut bootstrap = Vec::new();
         for text in list(settings.get(BOOTSTRAP).unwrap_or_default()) {
-            match host_and_port(text) {
+            match checked_address(text) {
                 Some(address) => bootstrap.push(address),
                 None => faults.push((BOOTSTRAP, format!("{BOOTSTRAP}: {text} is not HOST:PORT"))),
             }
@@ -68,7 +62,7 @@ impl Controllers {
         for text in list(settings.get(VOTERS).unwrap_or_default()) {
             let voter = text.split_once('@').and_then(|(id, address)| {
                 let id = id.trim().parse().ok().filter(|id: &BrokerId| *id >= 0)?;
-                Some((id, host_and_port(address)?))
+                Some((id, checked_address(address)?))
             });
             match voter {
                 Some((id, address)) => drop(voters.insert(id, address)),
@@ -103,7 +97,7 @@ impl Controllers {
     }
 }
 
-/// Where no map is given, controllers speak PLAINTEXT, as with Kafka.
+/// Security protocol of the controllers' listener. If the map is not set, it is PLAINTEXT, as in Kafka.
 fn protocol(settings: &BrokerSettings, listener: &str) -> Result<SecurityProtocol, String> {
     let pairs = list(settings.get(MAP).unwrap_or_default());
     let mut named = pairs.filter_map(|pair| pair.split_once(':'));
@@ -112,13 +106,13 @@ fn protocol(settings: &BrokerSettings, listener: &str) -> Result<SecurityProtoco
             .ok_or_else(|| format!("{MAP}: {protocol} is no protocol")),
         None if settings.explicit(MAP).is_none() => Ok(SecurityProtocol::Plaintext),
         None => Err(format!(
-            "{MAP}: Controller listener with name {listener} defined in {NAMES} not found in {MAP}."
+            "{MAP}: Controller listener with name {listener} defined in {CONTROLLER_NAMES} not found in {MAP}."
         )),
     }
 }
 
-/// The same, if it is one.
-fn host_and_port(text: &str) -> Option<String> {
+/// The text, if it is `host:port`.
+fn checked_address(text: &str) -> Option<String> {
     let text = text.trim();
     let endpoint = Endpoint::parse(&format!("CONTROLLER://{text}")).ok()?;
     (!endpoint.is_wildcard() && endpoint.port > 0).then(|| text.to_owned())

@@ -222,7 +222,7 @@ fn client_mechanism(setting: &str, value: Option<&str>) -> Result<Mechanism, Sas
     })
 }
 
-/// User name and password of the login module in a setting.
+/// The mechanism, with user name and password of its login module in a setting.
 fn user_in(
     settings: &BrokerSettings,
     setting: &str,

@@ -197,7 +197,7 @@ impl ClientTls {
         Self::read(settings, String::new())
     }
 
-    /// The same of a node that asks another one on a listener: it has the stores that it has for that listener.
+    /// The settings of TLS with which a node connects to other nodes on a listener: the key and trust stores are the listener's.
     pub fn of_listener(settings: &BrokerSettings, listener: &str) -> Result<Self, Vec<TlsFault>> {
         let prefix = format!("{LISTENER_PREFIX}{}.", listener.to_ascii_lowercase());
         Self::read(settings, prefix)
