@@ -517,6 +517,10 @@ impl Observer {
             return Ok(());
         }
         let leader = (leader >= 0).then_some(leader);
+        if leader == Some(self.setup.node_id) {
+            // An observer is no voter: nobody can have elected it.
+            return Err(wrong(format!("says that this node leads epoch {epoch}")));
+        }
         let known = self.leadership;
         if epoch < known.epoch {
             return Err(Refused::Elsewhere(format!(

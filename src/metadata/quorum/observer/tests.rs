@@ -733,6 +733,15 @@ fn a_controller_that_lies_is_not_believed() {
         |lie| partition(lie).current_leader.leader_id = 2,
         "2 leads epoch 3, and 1 does",
     );
+    check(
+        |lie| {
+            partition(lie).current_leader = fetch::LeaderIdAndEpoch {
+                leader_id: setup().node_id,
+                leader_epoch: 4,
+            };
+        },
+        "says that this node leads epoch 4",
+    );
     let diverging = |epoch, end_offset| {
         move |lie: &mut FetchResponse| {
             partition(lie).diverging_epoch = fetch::EpochEndOffset { epoch, end_offset };
