@@ -42,7 +42,10 @@ use crate::wire::error_code::ErrorCode;
 #[derive(Debug)]
 pub enum Role {
     Leader(LeaderState),
-    Follower(FollowerState),
+    Follower {
+        state: FollowerState,
+        cutting: Cutting,
+    },
     /// The partition was deleted, or its log directory has failed. Holders of the partition must look it up again.
     Offline,
 }
@@ -101,8 +104,6 @@ pub struct Partition {
     meter: OnceLock<Arc<TopicMeter>>,
     me: BrokerId,
     role: Mutex<Role>,
-    /// Locked after the role.
-    cutting: Mutex<Cutting>,
     /// Encoded [`Standing`].
     standing: AtomicU64,
     /// Whether lagging followers are throttled (`leader.replication.throttled.replicas`).
@@ -151,7 +152,6 @@ impl Partition {
             meter: OnceLock::new(),
             me,
             role: Mutex::new(Role::Offline),
-            cutting: Mutex::default(),
             standing: AtomicU64::new(0),
             is_served_slowly: AtomicBool::new(false),
             is_fetched_slowly: AtomicBool::new(false),
@@ -222,7 +222,7 @@ impl Partition {
     pub fn has_in_sync(&self, replica: BrokerId) -> bool {
         match &*self.role.lock() {
             Role::Leader(leader) => leader.isr().contains(&replica),
-            Role::Follower(_) | Role::Offline => false,
+            Role::Follower { .. } | Role::Offline => false,
         }
     }
 
@@ -252,7 +252,7 @@ impl Partition {
     pub fn knows_what_is_committed(&self) -> bool {
         match &*self.role.lock() {
             Role::Leader(leader) => leader.has_reached_its_start(),
-            Role::Follower(_) | Role::Offline => false,
+            Role::Follower { .. } | Role::Offline => false,
         }
     }
 
@@ -264,8 +264,11 @@ impl Partition {
             return;
         };
         let assignment = &news.assignment;
-        if (assignment.epoch, assignment.partition_epoch) < (epoch, partition_epoch)
-            || self.postpone(news)
+        if (assignment.epoch, assignment.partition_epoch) < (epoch, partition_epoch) {
+            return;
+        }
+        if let Role::Follower { cutting, .. } = &mut *role
+            && cutting.postpone(news)
         {
             return;
         }
@@ -277,8 +280,8 @@ impl Partition {
                 leader.set_alive(news.alive, news.now);
                 self.publish_leader(leader);
             }
-            Role::Follower(follower) if !leads && assignment.epoch == epoch => {
-                follower.update(assignment);
+            Role::Follower { state, .. } if !leads && assignment.epoch == epoch => {
+                state.update(assignment);
             }
             _ => {
                 *role = self.begin(&role, news);
@@ -293,7 +296,7 @@ impl Partition {
                 leader.set_rules(rules, now);
                 self.publish_leader(leader);
             }
-            Role::Follower(_) => self.postpone_rules(rules),
+            Role::Follower { cutting, .. } => cutting.postpone_rules(rules),
             Role::Offline => {}
         }
     }
@@ -305,7 +308,7 @@ impl Partition {
                 leader.set_alive(alive, now);
                 self.publish_leader(leader);
             }
-            Role::Follower(_) => self.postpone_alive(alive),
+            Role::Follower { cutting, .. } => cutting.postpone_alive(alive),
             Role::Offline => {}
         }
     }
@@ -329,7 +332,7 @@ impl Partition {
         if assignment.leader == self.me {
             let before = match before {
                 Role::Leader(leader) => Some(leader),
-                Role::Follower(_) | Role::Offline => None,
+                Role::Follower { .. } | Role::Offline => None,
             };
             let ends = (watermarks.log_end, watermarks.high_watermark);
             self.log.note_epoch(assignment.epoch);
@@ -342,18 +345,17 @@ impl Partition {
             log_end: watermarks.log_end,
             epochs: &epochs,
         };
-        Role::Follower(FollowerState::new(
-            &assignment,
-            watermarks.high_watermark,
-            &log,
-        ))
+        Role::Follower {
+            state: FollowerState::new(&assignment, watermarks.high_watermark, &log),
+            cutting: Cutting::default(),
+        }
     }
 
     /// Publishes a new role for readers without the lock, and wakes waiting requests.
     fn publish(&self, role: &Role, epoch: LeaderEpoch) {
         let (leads, high_watermark) = match role {
             Role::Leader(leader) => (true, Some(leader.high_watermark())),
-            Role::Follower(follower) => (false, Some(follower.high_watermark())),
+            Role::Follower { state, .. } => (false, Some(state.high_watermark())),
             Role::Offline => (false, None),
         };
         // The role is published first: a high watermark of the new role must not be taken for one of the old role.
@@ -475,7 +477,7 @@ impl Partition {
     pub fn shrink_isr(&self, now: Timestamp) -> Option<Proposal> {
         match &mut *self.role.lock() {
             Role::Leader(leader) => leader.shrink(now),
-            Role::Follower(_) | Role::Offline => None,
+            Role::Follower { .. } | Role::Offline => None,
         }
     }
 
@@ -502,14 +504,14 @@ impl Role {
     fn epochs(&self) -> Option<(LeaderEpoch, PartitionEpoch)> {
         match self {
             Self::Leader(leader) => Some((leader.epoch(), leader.partition_epoch())),
-            Self::Follower(follower) => Some((follower.epoch(), follower.partition_epoch())),
+            Self::Follower { state, .. } => Some((state.epoch(), state.partition_epoch())),
             Self::Offline => None,
         }
     }
 
-    fn follower_in(&mut self, epoch: LeaderEpoch) -> Option<&mut FollowerState> {
+    fn follower_in(&mut self, epoch: LeaderEpoch) -> Option<(&mut FollowerState, &mut Cutting)> {
         match self {
-            Self::Follower(follower) if follower.epoch() == epoch => Some(follower),
+            Self::Follower { state, cutting } if state.epoch() == epoch => Some((state, cutting)),
             _ => None,
         }
     }
@@ -518,7 +520,7 @@ impl Role {
         match self {
             Self::Leader(leader) if epoch == leader.epoch() => Ok(leader),
             Self::Leader(_) => Err(ErrorCode::FencedLeaderEpoch),
-            Self::Follower(_) | Self::Offline => Err(ErrorCode::NotLeaderOrFollower),
+            Self::Follower { .. } | Self::Offline => Err(ErrorCode::NotLeaderOrFollower),
         }
     }
 }

@@ -54,9 +54,48 @@ pub enum Chore {
 
 /// Whether the log is being truncated, and the metadata that arrived meanwhile.
 #[derive(Debug, Default)]
-pub(super) struct Cutting {
+pub struct Cutting {
     is_on: bool,
     news: Option<Box<Postponed>>,
+}
+
+impl Cutting {
+    /// Begins a truncation.
+    fn begin(&mut self, cut: Cut) -> Chore {
+        self.is_on = true;
+        Chore::Cut(cut)
+    }
+
+    /// Begins the truncation that a verdict asks for.
+    fn chore_of(&mut self, verdict: Verdict) -> Option<Chore> {
+        match verdict {
+            Verdict::Cut(offset) => Some(self.begin(Cut::At(offset))),
+            Verdict::StartAnewAt(offset) => Some(self.begin(Cut::StartAnewAt(offset))),
+            Verdict::Nothing | Verdict::Append(_) => None,
+        }
+    }
+
+    /// Keeps metadata for the end of a truncation. Returns whether there is a truncation.
+    pub(super) fn postpone(&mut self, news: &News<'_>) -> bool {
+        if self.is_on {
+            self.news = Some(Box::new(Postponed::of(news)));
+        }
+        self.is_on
+    }
+
+    /// Updates the rules in the kept metadata, if there is any.
+    pub(super) fn postpone_rules(&mut self, rules: Rules) {
+        if let Some(news) = &mut self.news {
+            news.rules = rules;
+        }
+    }
+
+    /// Updates the alive brokers in the kept metadata, if there is any.
+    pub(super) fn postpone_alive(&mut self, alive: &dyn Fn(BrokerId) -> Option<Alive>) {
+        if let Some(news) = &mut self.news {
+            news.set_alive(alive);
+        }
+    }
 }
 
 /// Owned copy of [`News`].
@@ -117,8 +156,8 @@ impl Partition {
     /// offline.
     pub fn follows(&self) -> Option<(BrokerId, LeaderEpoch)> {
         match &*self.role.lock() {
-            Role::Follower(follower) if follower.leader() >= 0 => {
-                Some((follower.leader(), follower.epoch()))
+            Role::Follower { state, .. } if state.leader() >= 0 => {
+                Some((state.leader(), state.epoch()))
             }
             _ => None,
         }
@@ -127,17 +166,17 @@ impl Partition {
     /// Next step of the follower in a leader epoch. Returning [`Chore::Cut`] begins the truncation.
     pub fn next_step(&self, epoch: LeaderEpoch, now: Timestamp) -> Step {
         let mut role = self.role.lock();
-        let Some(follower) = role.follower_in(epoch) else {
+        let Some((follower, cutting)) = role.follower_in(epoch) else {
             return Step::Wait;
         };
-        if self.cutting.lock().is_on {
+        if cutting.is_on {
             return Step::Wait;
         }
         match self.view(|log| follower.next(log, now)) {
             Ahead::Fetch(fetch) => Step::Fetch(fetch),
             Ahead::AskEnd => Step::AskEnd,
             Ahead::AskStart => Step::AskStart,
-            Ahead::Cut(offset) => Step::Do(self.begin_cut(Cut::At(offset))),
+            Ahead::Cut(offset) => Step::Do(cutting.begin(Cut::At(offset))),
             Ahead::WaitUntil(until) => Step::WaitUntil(until),
             Ahead::WaitForMetadata => Step::Wait,
         }
@@ -178,15 +217,15 @@ impl Partition {
         };
         loop {
             let mut role = self.role.lock();
-            let Some(follower) = role.follower_in(asked.current_leader_epoch) else {
+            let Some((follower, cutting)) = role.follower_in(asked.current_leader_epoch) else {
                 return Ok(Vec::new());
             };
-            if self.cutting.lock().is_on {
+            if cutting.is_on {
                 return Ok(Vec::new());
             }
             let verdict = self.view(|log| follower.fetched(asked, &seen, log, backoff_ms, now));
             let Verdict::Append(count) = verdict else {
-                return Ok(self.chore_of(verdict).into_iter().collect());
+                return Ok(cutting.chore_of(verdict).into_iter().collect());
             };
             let appended = match records {
                 Some(records) if count > 0 => self.log.append_as_follower(records, count, now)?,
@@ -230,17 +269,17 @@ impl Partition {
     /// Handles the leader's log end offset, which a follower of this epoch has asked for.
     pub fn leader_ends_at(&self, epoch: LeaderEpoch, end: Offset) -> Option<Chore> {
         let mut role = self.role.lock();
-        let follower = role.follower_in(epoch)?;
+        let (follower, cutting) = role.follower_in(epoch)?;
         let verdict = self.view(|log| follower.leader_ends_at(epoch, end, log));
-        self.chore_of(verdict)
+        cutting.chore_of(verdict)
     }
 
     /// Handles the leader's log start offset, which a follower of this epoch has asked for.
     pub fn leader_starts_at(&self, epoch: LeaderEpoch, start: Offset) -> Option<Chore> {
         let mut role = self.role.lock();
-        let follower = role.follower_in(epoch)?;
+        let (follower, cutting) = role.follower_in(epoch)?;
         let verdict = self.view(|log| follower.leader_starts_at(epoch, start, log));
-        self.chore_of(verdict)
+        cutting.chore_of(verdict)
     }
 
     /// Handles a refused request for the leader's log end offset or log start offset.
@@ -251,7 +290,7 @@ impl Partition {
         backoff_ms: i64,
         now: Timestamp,
     ) {
-        if let Some(follower) = self.role.lock().follower_in(epoch) {
+        if let Some((follower, _)) = self.role.lock().follower_in(epoch) {
             follower.refused(code, backoff_ms, now);
         }
     }
@@ -259,53 +298,17 @@ impl Partition {
     /// Ends a truncation. Applies the metadata that arrived meanwhile; returns whether there was any.
     pub fn was_cut(&self, now: Timestamp) -> bool {
         let mut role = self.role.lock();
-        if let Role::Follower(follower) = &mut *role {
-            let high_watermark = self.view(|log| follower.cut(log));
-            self.log.high_watermark().set(high_watermark);
-        }
-        let news = std::mem::take(&mut *self.cutting.lock()).news;
+        let Role::Follower { state, cutting } = &mut *role else {
+            return false;
+        };
+        let high_watermark = self.view(|log| state.cut(log));
+        self.log.high_watermark().set(high_watermark);
+        let news = std::mem::take(cutting).news;
         drop(role);
         if let Some(news) = &news {
             news.tell(self, now);
         }
         news.is_some()
-    }
-
-    /// Keeps metadata for the end of a truncation. Returns whether there is a truncation. The role's lock must be held.
-    pub(super) fn postpone(&self, news: &News<'_>) -> bool {
-        let mut cutting = self.cutting.lock();
-        if cutting.is_on {
-            cutting.news = Some(Box::new(Postponed::of(news)));
-        }
-        cutting.is_on
-    }
-
-    /// Updates the rules in the kept metadata, if there is any.
-    pub(super) fn postpone_rules(&self, rules: Rules) {
-        if let Some(news) = &mut self.cutting.lock().news {
-            news.rules = rules;
-        }
-    }
-
-    /// Updates the alive brokers in the kept metadata, if there is any.
-    pub(super) fn postpone_alive(&self, alive: &dyn Fn(BrokerId) -> Option<Alive>) {
-        if let Some(news) = &mut self.cutting.lock().news {
-            news.set_alive(alive);
-        }
-    }
-
-    fn chore_of(&self, verdict: Verdict) -> Option<Chore> {
-        match verdict {
-            Verdict::Cut(offset) => Some(self.begin_cut(Cut::At(offset))),
-            Verdict::StartAnewAt(offset) => Some(self.begin_cut(Cut::StartAnewAt(offset))),
-            Verdict::Nothing | Verdict::Append(_) => None,
-        }
-    }
-
-    /// Begins a truncation. The role's lock must be held.
-    fn begin_cut(&self, cut: Cut) -> Chore {
-        self.cutting.lock().is_on = true;
-        Chore::Cut(cut)
     }
 
     /// Calls a function with the log as a follower sees it.
