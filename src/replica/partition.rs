@@ -278,7 +278,7 @@ impl Partition {
                 leader.set_rules(news.rules, news.now);
                 leader.update(assignment, news.alive, news.now);
                 leader.set_alive(news.alive, news.now);
-                self.publish_leader(leader);
+                self.publish_high_watermark(leader.high_watermark());
             }
             Role::Follower { state, .. } if !leads && assignment.epoch == epoch => {
                 state.update(assignment);
@@ -294,7 +294,7 @@ impl Partition {
         match &mut *self.role.lock() {
             Role::Leader(leader) => {
                 leader.set_rules(rules, now);
-                self.publish_leader(leader);
+                self.publish_high_watermark(leader.high_watermark());
             }
             Role::Follower { cutting, .. } => cutting.postpone_rules(rules),
             Role::Offline => {}
@@ -306,7 +306,7 @@ impl Partition {
         match &mut *self.role.lock() {
             Role::Leader(leader) => {
                 leader.set_alive(alive, now);
-                self.publish_leader(leader);
+                self.publish_high_watermark(leader.high_watermark());
             }
             Role::Follower { cutting, .. } => cutting.postpone_alive(alive),
             Role::Offline => {}
@@ -367,13 +367,12 @@ impl Partition {
         self.waiting.wake_all();
     }
 
-    /// Publishes the high watermark of the leader.
-    fn publish_leader(&self, leader: &LeaderState) {
+    /// Publishes a higher high watermark of the role, and wakes the requests that wait for it.
+    fn publish_high_watermark(&self, high_watermark: Offset) {
         let shown = self.log.high_watermark();
-        if leader.high_watermark() > shown.get() {
-            shown.set(leader.high_watermark());
-            self.waiting
-                .moved(Mark::HighWatermark, leader.high_watermark());
+        if high_watermark > shown.get() {
+            shown.set(high_watermark);
+            self.waiting.moved(Mark::HighWatermark, high_watermark);
         }
     }
 
@@ -414,7 +413,7 @@ impl Partition {
                 if leader.has_followers() {
                     self.waiting.moved(Mark::LogEnd, appended.log_end);
                 }
-                self.publish_leader(leader);
+                self.publish_high_watermark(leader.high_watermark());
             }
             break (appended, leader.acknowledged(appended.last_offset + 1));
         };
@@ -427,7 +426,7 @@ impl Partition {
             return Ok((appended, Acknowledged::Waits));
         };
         leader.made_durable(appended.log_end, now);
-        self.publish_leader(leader);
+        self.publish_high_watermark(leader.high_watermark());
         Ok((appended, leader.acknowledged(appended.last_offset + 1)))
     }
 
@@ -469,7 +468,7 @@ impl Partition {
         let leader = role.leader_in(epoch)?;
         leader.check_follower(fetch.replica, fetch.broker_epoch, true)?;
         let proposal = leader.fetched(fetch, now);
-        self.publish_leader(leader);
+        self.publish_high_watermark(leader.high_watermark());
         Ok(proposal)
     }
 
@@ -488,7 +487,7 @@ impl Partition {
             return Next::Done;
         };
         let next = leader.answered(sent, answer, now);
-        self.publish_leader(leader);
+        self.publish_high_watermark(leader.high_watermark());
         next
     }
 }

@@ -260,7 +260,7 @@ impl Partition {
             let marks = follower.appended(log, *high_watermark, *log_start);
             (log.log_start, marks)
         });
-        self.show_follower(high_watermark);
+        self.publish_high_watermark(high_watermark);
         let flush = (appended.must_flush).then_some(Chore::Flush(appended.log_end));
         let delete = (starts > before).then_some(Chore::DeleteBefore(starts));
         flush.into_iter().chain(delete).collect()
@@ -320,14 +320,6 @@ impl Partition {
                 epochs,
             })
         })
-    }
-
-    fn show_follower(&self, high_watermark: Offset) {
-        let shown = self.log.high_watermark();
-        if high_watermark > shown.get() {
-            shown.set(high_watermark);
-            self.waiting.moved(Mark::HighWatermark, high_watermark);
-        }
     }
 }
 
