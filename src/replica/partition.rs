@@ -20,7 +20,7 @@ use parking_lot::Mutex;
 
 use following::Cutting;
 
-use super::follower::{FollowerState, LogView};
+use super::follower::FollowerState;
 use super::leader::{
     Acknowledged, Alive, Answer, Assignment, FollowerFetch, LeaderState, Next, Proposal, Rules,
 };
@@ -328,25 +328,19 @@ impl Partition {
             alive,
             now,
         } = *news;
-        let watermarks = self.log().watermarks();
         if assignment.leader == self.me {
             let before = match before {
                 Role::Leader(leader) => Some(leader),
                 Role::Follower { .. } | Role::Offline => None,
             };
+            let watermarks = self.log().watermarks();
             let ends = (watermarks.log_end, watermarks.high_watermark);
             self.log.note_epoch(assignment.epoch);
             let leader = LeaderState::new(self.me, &assignment, rules, ends, before, alive, now);
             return Role::Leader(leader);
         }
-        let epochs = self.log().leader_epochs();
-        let log = LogView {
-            log_start: watermarks.log_start,
-            log_end: watermarks.log_end,
-            epochs: &epochs,
-        };
         Role::Follower {
-            state: FollowerState::new(&assignment, watermarks.high_watermark, &log),
+            state: self.view(|log| FollowerState::new(&assignment, self.high_watermark(), log)),
             cutting: Cutting::default(),
         }
     }

@@ -78,6 +78,7 @@ impl LogReader<'_> {
         self.0.state.lock().epochs.epoch_of(offset).unwrap_or(-1)
     }
 
+    #[cfg(test)]
     pub fn leader_epochs(self) -> LeaderEpochs {
         self.0.state.lock().epochs.clone()
     }

@@ -312,7 +312,7 @@ impl Partition {
     }
 
     /// Calls a function with the log as a follower sees it.
-    fn view<T>(&self, look: impl FnOnce(&LogView<'_>) -> T) -> T {
+    pub(super) fn view<T>(&self, look: impl FnOnce(&LogView<'_>) -> T) -> T {
         self.log.with_ends(|log_start, log_end, epochs| {
             look(&LogView {
                 log_start,
