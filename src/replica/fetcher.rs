@@ -230,12 +230,12 @@ impl Fetchers {
     /// Makes the lane of a partition ask the partition again for its next step.
     fn again(&self, partition: &Arc<Partition>) {
         let state = self.inner.state.lock();
-        if let Some(place) = state.places.get(&key_of(partition))
+        if let Some(place) = state.places.get(&partition.key())
             && Arc::ptr_eq(&place.partition, partition)
             && let Some(lane) = state.lanes.get(&place.route)
         {
             let follows = (Arc::clone(partition), place.epoch);
-            lane.mailbox.put(key_of(partition), Some(follows));
+            lane.mailbox.put(partition.key(), Some(follows));
         }
     }
 
@@ -320,7 +320,7 @@ impl State {
         if self.stopped {
             return;
         }
-        let key = (partition.topic_id, partition.index);
+        let key = partition.key();
         let lanes = self.terms.lanes;
         let target = partition
             .follows()
@@ -608,7 +608,7 @@ impl Work {
         let committed = part.high_watermark;
         let now = self.fetchers.now();
         let answer = answer_of(part).unwrap_or_else(|error| {
-            tracing::warn!(partition = %partition.log.partition(), leader = self.leader_id, %error, "a leader sends records that are damaged");
+            tracing::warn!(partition = %partition.name(), leader = self.leader_id, %error, "a leader sends records that are damaged");
             LeaderAnswer::Failed(ErrorCode::CorruptMessage)
         });
         let taken = partition.take_in(asked, &answer, terms.backoff_ms, now);
@@ -635,7 +635,7 @@ impl Work {
     /// Stops following a partition until the metadata has a newer epoch for it. The other partitions of the lane continue.
     fn fail(&mut self, key: Key, error: &AppendError) {
         if let Some((partition, _)) = self.partitions.get(&key) {
-            tracing::error!(partition = %partition.log.partition(), %error, "a replica cannot follow its leader any more");
+            tracing::error!(partition = %partition.name(), %error, "a replica cannot follow its leader any more");
         }
         self.leave(key);
     }
@@ -703,7 +703,7 @@ impl Work {
         }
         let at_work: BTreeSet<Key> = chores
             .iter()
-            .map(|(partition, _)| key_of(partition))
+            .map(|(partition, _)| partition.key())
             .collect();
         self.chores.extend(chores);
         for (key, _) in questions {
@@ -736,7 +736,7 @@ impl Work {
             has_news,
         } in done
         {
-            let key = key_of(&partition);
+            let key = partition.key();
             let is_ours = self
                 .partitions
                 .get(&key)
@@ -794,10 +794,6 @@ fn do_all(logs: &LogManager, chores: Vec<(Arc<Partition>, Chore)>, now: Timestam
         }
     });
     done.collect()
-}
-
-fn key_of(partition: &Partition) -> Key {
-    (partition.topic_id, partition.index)
 }
 
 fn code_of(code: i16) -> ErrorCode {

@@ -15,10 +15,11 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::fetcher::Answering;
+use super::lane::Key;
 use super::leader::{Answer, Next, Proposal};
 use super::manager::ReplicaManager;
 use super::partition::Partition;
-use crate::base::ids::{BrokerEpoch, BrokerId, PartitionIndex, Uuid};
+use crate::base::ids::{BrokerEpoch, BrokerId, Uuid};
 use crate::base::time::millis;
 use crate::wire::error_code::ErrorCode;
 use crate::wire::message::alter_partition::{
@@ -33,8 +34,6 @@ const LOOK_MIN: Duration = Duration::from_millis(10);
 
 /// A change of the ISR of a partition, requested by its leader.
 pub type Change = (Arc<Partition>, Proposal);
-
-type Key = (Uuid, PartitionIndex);
 
 /// The controller as seen by the leaders of partitions.
 pub trait Controller: Send + Sync {
@@ -54,14 +53,14 @@ pub struct IsrChanges {
 impl IsrChanges {
     pub fn put(&self, partition: &Arc<Partition>, proposal: Proposal) {
         let change = (Arc::clone(partition), proposal);
-        self.pending.lock().insert(key_of(partition), change);
+        self.pending.lock().insert(partition.key(), change);
         self.wake.notify_one();
     }
 
     /// Returns a change that the controller did not decide to the queue, unless there is a newer one.
     fn put_back(&self, change: Change) {
         let mut pending = self.pending.lock();
-        pending.entry(key_of(&change.0)).or_insert(change);
+        pending.entry(change.0.key()).or_insert(change);
         self.wake.notify_one();
     }
 
@@ -75,10 +74,6 @@ impl IsrChanges {
     pub async fn woken(&self) {
         self.wake.notified().await;
     }
-}
-
-fn key_of(partition: &Partition) -> Key {
-    (partition.topic_id, partition.index)
 }
 
 /// task: finds lagging followers, and asks the controller for the changes that leaders want.
@@ -133,10 +128,10 @@ async fn ask(replicas: &ReplicaManager, controller: &dyn Controller, changes: Ve
     let mut is_over = true;
     for (partition, proposal) in changes {
         // A change that the answer leaves out is sent again.
-        let answer = answers.remove(&key_of(&partition));
+        let answer = answers.remove(&partition.key());
         let answer = answer.unwrap_or(Answer::Refused(ErrorCode::UnknownServerError));
         if let Answer::Refused(code) = &answer {
-            tracing::info!(partition = %partition.log.partition(), %code, "the controller refuses a change of an ISR");
+            tracing::info!(partition = %partition.name(), %code, "the controller refuses a change of an ISR");
         }
         match partition.isr_answered(&proposal, &answer, now) {
             Next::Done => {}

@@ -21,6 +21,7 @@ use parking_lot::Mutex;
 use following::Cutting;
 
 use super::follower::FollowerState;
+use super::lane::Key;
 use super::leader::{
     Acknowledged, Alive, Answer, Assignment, FollowerFetch, LeaderState, Next, Proposal, Rules,
 };
@@ -176,6 +177,10 @@ impl Partition {
 
     pub fn name(&self) -> &TopicPartition {
         self.log.partition()
+    }
+
+    pub fn key(&self) -> Key {
+        (self.topic_id, self.index)
     }
 
     fn standing(&self) -> Standing {
