@@ -256,7 +256,7 @@ impl Fetchers {
         self.assign(&all);
     }
 
-    /// Number of lanes.
+    #[cfg(test)]
     pub fn lanes(&self) -> usize {
         self.inner.state.lock().lanes.len()
     }

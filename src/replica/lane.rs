@@ -61,14 +61,6 @@ pub struct Lane {
 }
 
 impl Lane {
-    pub fn is_empty(&self) -> bool {
-        self.partitions.is_empty()
-    }
-
-    pub fn len(&self) -> usize {
-        self.partitions.len()
-    }
-
     /// Sets what a partition wants. The partition may be new.
     pub fn set(&mut self, key: Key, want: Want) {
         let before = self.partitions.insert(key, want);
@@ -396,7 +388,7 @@ mod tests {
         assert!(lane.answered(&ask, 77, &keys(0..3)));
         let ask = lane.ask(NOW).unwrap();
         assert_eq!(forgotten(&ask), [1]);
-        assert_eq!(lane.len(), 2);
+        assert_eq!(lane.partitions.len(), 2);
     }
 
     #[test]
@@ -418,7 +410,7 @@ mod tests {
         assert_eq!((lane.ask(NOW), lane.deadline()), (None, None));
         lane.remove(key(0));
         lane.remove(key(1));
-        assert!(lane.is_empty());
+        assert!(lane.partitions.is_empty());
         // A pause without wanted partitions has no deadline.
         lane.lost(BACKOFF, NOW);
         assert_eq!(lane.deadline(), None);
