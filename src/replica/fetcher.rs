@@ -189,8 +189,6 @@ impl Mailbox {
 
 impl Fetchers {
     pub fn new(node_id: BrokerId, logs: Arc<LogManager>, settings: &BrokerSettings) -> Self {
-        let mut throttle = new_throttle(settings);
-        throttle.set_rate(settings.long(RATE));
         Self {
             inner: Arc::new(Inner {
                 node_id,
@@ -203,7 +201,7 @@ impl Fetchers {
                     places: BTreeMap::new(),
                     stopped: false,
                 }),
-                throttle: Mutex::new(throttle),
+                throttle: Mutex::new(new_throttle(settings, RATE)),
                 bell: Notify::new(),
             }),
         }

@@ -119,9 +119,7 @@ impl Makings {
         self.wake.notify_one();
         true
     }
-}
 
-impl Makings {
     /// Queues the removal of partitions of which this node has no replica any more. If the node stops first, their directories
     /// stay.
     pub(super) fn remove_some(&self, topic: &Topic, partitions: Vec<PartitionIndex>) {

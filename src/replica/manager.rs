@@ -33,6 +33,9 @@ use crate::metadata::placement::{Assignment, Standing};
 use crate::telemetry::meters::Meters;
 use crate::wire::error_code::ErrorCode;
 
+/// Setting: bytes per second for all lagging followers that are throttled on this broker.
+const RATE: &str = "leader.replication.throttled.rate";
+
 /// Partitions that one thread opens or makes one after the other at a start.
 const FEW: usize = 16;
 
@@ -140,7 +143,7 @@ impl ReplicaManager {
     pub fn new(node_id: BrokerId, logs: Arc<LogManager>, settings: BrokerSettings) -> Self {
         let topics = RwLock::default();
         let fetchers = Fetchers::new(node_id, Arc::clone(&logs), &settings);
-        let throttle = throttle_of(&settings);
+        let throttle = new_throttle(&settings, RATE);
         Self {
             inner: Arc::new(Inner {
                 node_id,
@@ -740,8 +743,7 @@ impl Inner {
 
     /// Applies the settings that may change while the node runs.
     fn take_settings(&self, settings: &BrokerSettings) {
-        let rate = settings.long("leader.replication.throttled.rate");
-        self.throttle.lock().set_rate(rate);
+        self.throttle.lock().set_rate(settings.long(RATE));
         self.fetchers.set_settings(settings);
     }
 
@@ -828,18 +830,13 @@ fn alive_in(image: &Image) -> impl Fn(BrokerId) -> Option<Alive> {
     }
 }
 
-/// Throttle of lagging followers, with the rate of the settings.
-fn throttle_of(settings: &BrokerSettings) -> Throttle {
-    let mut throttle = new_throttle(settings);
-    throttle.set_rate(settings.long("leader.replication.throttled.rate"));
-    throttle
-}
-
-/// A throttle without a limit, with the windows of the settings.
-pub(super) fn new_throttle(settings: &BrokerSettings) -> Throttle {
+/// A throttle with the windows of the settings, and the rate of the setting that is named.
+pub(super) fn new_throttle(settings: &BrokerSettings, rate: &str) -> Throttle {
     let seconds = settings.long("replication.quota.window.size.seconds");
     let windows = settings.int("replication.quota.window.num").max(1);
-    Throttle::new(seconds.saturating_mul(1_000), windows as usize)
+    let mut throttle = Throttle::new(seconds.saturating_mul(1_000), windows as usize);
+    throttle.set_rate(settings.long(rate));
+    throttle
 }
 
 /// Values of the two topic settings that name throttled replicas: those of leaders, and those of followers.
