@@ -36,7 +36,7 @@ struct Files {
     simulation: Option<Arc<dyn Simulation>>,
 }
 
-/// A file whose path is made where somebody asks for it.
+/// A file with a path that may be built on each request.
 pub trait Named {
     fn path(&self) -> Cow<'_, Path>;
 }
@@ -181,7 +181,7 @@ impl Disk {
         Ok(Verdict::Go)
     }
 
-    /// The same, with the path of a file that is made for nobody else.
+    /// Like [`Self::ask`], with the path of the file. Outside of tests the path is not built.
     #[cfg(test)]
     #[track_caller]
     fn ask_of(

@@ -100,10 +100,6 @@ impl<E: Entry> SparseFile<E> {
         }
     }
 
-    pub fn path(&self) -> Cow<'_, Path> {
-        self.place.path(E::ENDING)
-    }
-
     /// Called after the file was renamed.
     pub fn has_moved(&mut self, data: &Arc<Path>) {
         self.known.forget(self.disk.known_files());

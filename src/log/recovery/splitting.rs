@@ -21,7 +21,7 @@ use super::scanner::{Expected, Flaw, Scanner};
 use super::{list, remove_files};
 use crate::base::ids::Offset;
 use crate::base::time::Timestamp;
-use crate::host::disk::Dir;
+use crate::host::disk::{Dir, Named};
 use crate::log::append::DECOMPRESSED_MAX;
 use crate::log::error::{DiskContext, StorageError};
 use crate::log::index::transaction::AbortedTransaction;

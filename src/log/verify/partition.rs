@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::{Report, Then};
 use crate::base::ids::Offset;
 use crate::base::time::Timestamp;
-use crate::host::disk::{Dir, Disk};
+use crate::host::disk::{Dir, Disk, Named};
 use crate::log::append::{SNAPSHOT_FOOTER, control_kind, transaction_marker};
 use crate::log::checkpoint;
 use crate::log::error::{DiskContext, StorageError};
