@@ -10,6 +10,7 @@ use bytes::Bytes;
 use super::cold::read_within;
 use super::error::{DiskContext, StorageError};
 use super::index::offset::{OffsetEntry, OffsetIndex};
+use super::index::sparse::Entry as _;
 use super::index::time::{TimeEntry, TimeIndex};
 use super::index::transaction::TransactionIndex;
 use super::settings::LogSettings;
@@ -218,10 +219,7 @@ impl Segment {
             position: self.size,
             ..*span
         };
-        let file = self.file()?;
-        self.disk
-            .write_all_at(&file, &self.path, &mut [IoSlice::new(batch)], self.size)
-            .at("append to", &*self.path)?;
+        self.write_at_end(&mut [IoSlice::new(batch)])?;
         self.remember(&span, index_interval)
     }
 
@@ -232,18 +230,36 @@ impl Segment {
         spans: impl Iterator<Item = &'a Span>,
         index_interval: u64,
     ) -> Result<(), StorageError> {
-        let file = self.file()?;
-        self.disk
-            .write_all_at(&file, &self.path, &mut [IoSlice::new(batches)], self.size)
-            .at("append to", &*self.path)?;
+        self.write_at_end(&mut [IoSlice::new(batches)])?;
         for span in spans {
             let position = self.size;
             self.remember(&Span { position, ..*span }, index_interval)?;
-            if self.first_timestamp.is_none() && span.max_timestamp >= 0 {
-                self.first_timestamp = Some(span.max_timestamp);
-            }
+            self.note_first(span.max_timestamp);
         }
         Ok(())
+    }
+
+    /// Writes to the end of the data file. The size of the segment grows when the batches are remembered.
+    #[cfg_attr(test, track_caller)]
+    fn write_at_end(&mut self, parts: &mut [IoSlice<'_>]) -> Result<(), StorageError> {
+        let file = self.file()?;
+        self.disk
+            .write_all_at(&file, &self.path, parts, self.size)
+            .at("append to", &*self.path)
+    }
+
+    fn note_first(&mut self, timestamp: Timestamp) {
+        if self.first_timestamp.is_none() && timestamp >= 0 {
+            self.first_timestamp = Some(timestamp);
+        }
+    }
+
+    /// Number of entries that still fit into each index.
+    pub fn index_room(&self, index_bytes: u32) -> usize {
+        let offsets = index_bytes as usize / OffsetEntry::SIZE;
+        // One place in the time index is for the newest timestamp, when the segment is sealed.
+        let times = (index_bytes as usize / TimeEntry::SIZE).saturating_sub(self.times.len() + 1);
+        offsets.saturating_sub(self.offsets.len()).min(times)
     }
 
     pub fn disk(&self) -> &Disk {
@@ -285,11 +301,7 @@ impl Segment {
         let mut head = [0; HEADER_SIZE];
         head.copy_from_slice(&batch[..HEADER_SIZE]);
         header::stamp(&mut head, header.base_offset, header.leader_epoch);
-        let file = self.file()?;
-        let mut parts = [IoSlice::new(&head), IoSlice::new(&batch[HEADER_SIZE..])];
-        self.disk
-            .write_all_at(&file, &self.path, &mut parts, self.size)
-            .at("append to", &*self.path)?;
+        self.write_at_end(&mut [IoSlice::new(&head), IoSlice::new(&batch[HEADER_SIZE..])])?;
         self.remember(
             &Span {
                 position: self.size,
@@ -302,9 +314,7 @@ impl Segment {
             },
             index_interval,
         )?;
-        if self.first_timestamp.is_none() && header.max_timestamp >= 0 {
-            self.first_timestamp = Some(header.max_timestamp);
-        }
+        self.note_first(header.max_timestamp);
         Ok(())
     }
 

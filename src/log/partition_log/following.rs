@@ -170,14 +170,11 @@ impl State {
 
     /// Number of batches that fit into the active segment, including the first one.
     fn length_of_run(&mut self, batches: &[Placed]) -> Result<usize, StorageError> {
+        let age_limit = self.age_limit();
         let settings = &self.settings;
-        let age_limit = settings.roll_ms().saturating_sub(self.jitter_ms);
         let active = self.segments.active_mut();
-        let index_capacity = settings.segment_index_bytes as usize;
         // Each batch adds at most one entry to each index.
-        let entries = (index_capacity / 8)
-            .saturating_sub(active.offsets.len())
-            .min((index_capacity / 12).saturating_sub(active.times.len() + 1));
+        let entries = active.index_room(settings.segment_index_bytes);
         let mut first = match active.size {
             0 => None,
             _ => active.first_timestamp(Reach::Disk)?,

@@ -245,18 +245,16 @@ impl State {
         offsets: RangeInclusive<Offset>,
         now: Timestamp,
     ) -> Result<(), StorageError> {
+        let age_limit = self.age_limit();
         let settings = &self.settings;
         let active = self.segments.active_mut();
-        let age_limit = settings.roll_ms().saturating_sub(self.jitter_ms);
         let aged = match active.first_timestamp(Reach::Disk)? {
             Some(first) => max_timestamp.saturating_sub(first) > age_limit,
             None => now.saturating_sub(active.created) > age_limit,
         };
-        let index_capacity = settings.segment_index_bytes as usize;
         let due = active.size + size as u64 > u64::from(settings.segment_bytes)
             || aged
-            || active.offsets.len() >= index_capacity / 8
-            || active.times.len() + 1 >= index_capacity / 12;
+            || active.index_room(settings.segment_index_bytes) == 0;
         let too_far = offsets.end() - active.base_offset > i64::from(i32::MAX);
         if due && active.size > 0 || too_far {
             // A copy has gaps where the original was compacted. With the end of the log as base offset, the new batch could be
@@ -265,6 +263,11 @@ impl State {
         } else {
             Ok(())
         }
+    }
+
+    /// Maximum time in milliseconds between the first record of a segment and the others.
+    pub(super) fn age_limit(&self) -> i64 {
+        self.settings.roll_ms().saturating_sub(self.jitter_ms)
     }
 
     /// Rolls a new segment for records from `base` on: the end of the log, or a later offset.
