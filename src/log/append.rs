@@ -561,8 +561,6 @@ pub fn validate_internal(records: &Bytes) -> Result<Valid, AppendError> {
 
 /// Validates a batch with final offsets and leader epoch: from a leader, or from the original of a copy.
 pub fn validate_copied(batch: Bytes) -> Result<Valid, AppendError> {
-    let corrupt =
-        |error: BatchError| AppendError::refused(ErrorCode::CorruptMessage, error.to_string());
     let header = BatchHeader::parse(&batch).map_err(corrupt)?;
     header.verify(&batch).map_err(corrupt)?;
     let marker = transaction_marker(&header, &batch);
