@@ -106,8 +106,6 @@ pub struct Begun {
     pub gone: Option<Arc<Session>>,
     /// All partitions to read, in order. For an incremental fetch that has waited: only those that have changed.
     pub wanted: Vec<Wanted>,
-    /// Whether a follower fetches. The caller sets it.
-    pub is_of_follower: bool,
 }
 
 /// What an answer says about one partition.
@@ -220,7 +218,6 @@ impl FetchSessions {
             session: Some(session),
             gone: None,
             wanted,
-            is_of_follower: false,
         })
     }
 
@@ -353,7 +350,6 @@ impl Begun {
             session: None,
             gone: None,
             wanted,
-            is_of_follower: false,
         }
     }
 

@@ -100,8 +100,7 @@ pub fn handle(context: RequestContext, request: FetchRequest) -> Reply<FetchResp
     let follower = follower_of(&request);
     let begun = match services.sessions.begin(session, context.now) {
         Ok(mut begun) => {
-            begun.is_of_follower = follower.is_some();
-            deny(&context, &mut begun.wanted, begun.is_of_follower);
+            deny(&context, &mut begun.wanted, follower.is_some());
             let gone = begun.gone.take();
             if let Some(gone) = gone.filter(|gone| gone.len() > PARTITIONS_IN_PLACE_MAX) {
                 drop(services.work.drive(async move { drop(gone) }));
@@ -145,7 +144,7 @@ pub fn handle(context: RequestContext, request: FetchRequest) -> Reply<FetchResp
     let fetched = read(&services.replicas, &begun.wanted, limits);
     let enough = fetched.bytes >= min_bytes || fetched.urgent || begun.wanted.is_empty();
     if (enough || request.max_wait_ms <= 0) && fetched.cold().is_empty() {
-        return answer(&context, &begun, fetched).into();
+        return answer(&context, &begun, limits, fetched).into();
     }
     let wait = Duration::from_millis(request.max_wait_ms.max(0) as u64);
     let Some(held) = room_to_wait(&context, begun.wanted.len()) else {
@@ -230,10 +229,10 @@ fn answer_without_waiting(
     if is_cold {
         return Reply::later(async move {
             let fetched = read_warm(&context.services, &begun.wanted, limits).await;
-            answer(&context, &begun, fetched)
+            answer(&context, &begun, limits, fetched)
         });
     }
-    let response = answer(&context, &begun, fetched);
+    let response = answer(&context, &begun, limits, fetched);
     let said: usize = response
         .responses
         .iter()
@@ -326,7 +325,7 @@ impl Waiting {
         let mut changed = self.changed.iter();
         self.begun.wanted.retain(|_| changed.next() != Some(&false));
         let fetched = read_warm(&context.services, &self.begun.wanted, limits).await;
-        answer(context, &self.begun, fetched)
+        answer(context, &self.begun, limits, fetched)
     }
 }
 
@@ -371,7 +370,12 @@ pub(super) async fn read_warm(
     services.disk.patiently(cold, look).await.unwrap_or(fetched)
 }
 
-fn answer(context: &RequestContext, begun: &Begun, fetched: Fetched) -> FetchResponse {
+fn answer(
+    context: &RequestContext,
+    begun: &Begun,
+    limits: Limits,
+    fetched: Fetched,
+) -> FetchResponse {
     context.services.replicas.note_throttled(fetched.throttled);
     let answers: Vec<PartitionData> = begun
         .wanted
@@ -382,13 +386,14 @@ fn answer(context: &RequestContext, begun: &Begun, fetched: Fetched) -> FetchRes
             partition_data(context, wanted, outcome)
         })
         .collect();
-    respond(context, begun, answers)
+    respond(context, begun, limits, answers)
 }
 
 /// The response of a fetch in the session `begun`, from the results of its partitions.
 pub(super) fn respond(
     context: &RequestContext,
     begun: &Begun,
+    limits: Limits,
     answers: Vec<PartitionData>,
 ) -> FetchResponse {
     let said: Vec<Said> = answers
@@ -435,9 +440,9 @@ pub(super) fn respond(
     FetchResponse {
         session_id: begun.session_id,
         // Followers know the endpoints from the metadata.
-        node_endpoints: match begun.is_of_follower {
-            true => Vec::new(),
-            false => endpoints_of(context, &responses),
+        node_endpoints: match limits.follower {
+            Some(_) => Vec::new(),
+            None => endpoints_of(context, &responses),
         },
         responses,
         ..Default::default()

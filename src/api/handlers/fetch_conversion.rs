@@ -77,18 +77,18 @@ pub(super) fn handle(
                 let permit =
                     tokio::time::timeout_at(deadline, budget.acquire_many_owned(REQUEST_PERMITS));
                 let Ok(Ok(permit)) = permit.await else {
-                    return respond(&context, &begun, empty(&context, &wanted, fetched));
+                    return respond(&context, &begun, limits, empty(&context, &wanted, fetched));
                 };
                 let (converted, moved) = convert(&context, &begun, wanted, fetched, permit).await;
                 wanted = moved;
                 if converted.iter().any(says_something) {
-                    return respond(&context, &begun, converted);
+                    return respond(&context, &begun, limits, converted);
                 }
                 // Only transaction markers or batches that compaction has emptied were read. There may be records after them.
                 continue;
             }
             if due || begun.wanted.is_empty() {
-                return respond(&context, &begun, empty(&context, &wanted, fetched));
+                return respond(&context, &begun, limits, empty(&context, &wanted, fetched));
             }
             let woken = tokio::time::timeout_at(deadline, waiter.woken());
             expired = woken.await.is_err();
