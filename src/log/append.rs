@@ -559,17 +559,13 @@ pub fn validate_internal(records: &Bytes) -> Result<Valid, AppendError> {
     })
 }
 
-/// Validates a batch with final offsets and leader epoch: from a leader, or from the original of a copy.
-pub fn validate_copied(batch: Bytes) -> Result<Valid, AppendError> {
-    let header = BatchHeader::parse(&batch).map_err(corrupt)?;
-    header.verify(&batch).map_err(corrupt)?;
-    let marker = transaction_marker(&header, &batch);
-    Ok(Valid {
-        header,
-        bytes: batch,
-        log_append_time: None,
-        marker,
-    })
+/// Validates a batch with final offsets and leader epoch: from a leader, or from the original of a copy. Returns its header, and
+/// its transaction marker if it has one.
+pub fn validate_copied(batch: &[u8]) -> Result<(BatchHeader, Option<Marker>), AppendError> {
+    let header = BatchHeader::parse(batch).map_err(corrupt)?;
+    header.verify(batch).map_err(corrupt)?;
+    let marker = transaction_marker(&header, batch);
+    Ok((header, marker))
 }
 
 /// Type of the control record at the end of a metadata snapshot (KIP-630).

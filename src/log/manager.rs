@@ -744,9 +744,9 @@ impl LogManager {
         }
     }
 
-    /// Cuts logs whose leaders have less, or other records; gives what became of each, in order. Where checkpoint files say more of
-    /// them than is there now, the files are written anew before anybody appends: after a crash it would be trusted as what was cut
-    /// off was.
+    /// Truncates or restarts logs of followers; returns the result of each, in order. Checkpoint files with offsets that a log does
+    /// not have any more are replaced before records are appended to it: after a crash, recovery would trust new records up to
+    /// those offsets without having checked them.
     pub fn cut(&self, cuts: &[(Arc<PartitionLog>, Cut)]) -> Vec<Result<(), StorageError>> {
         let (mut is_outdated, mut was_cleaned) = (false, false);
         let cut = |(log, cut): &(Arc<PartitionLog>, Cut)| {

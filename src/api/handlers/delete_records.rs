@@ -69,14 +69,16 @@ async fn delete_aside(
     // A request that is refused does not need the disk pool.
     wanted(context, topic, index, offset)?;
     let (surroundings, topic) = (context.clone(), topic.clone());
-    let deleted =
-        context.services.disk.run(move || {
-            let (partition, target) = wanted(&surroundings, &topic, index, offset)?;
-            partition.delete_records(target, surroundings.now).map_err(|error| {
-            tracing::error!(partition = %partition.name(), %error, "records cannot be deleted");
+    let delete = move || {
+        let (partition, target) = wanted(&surroundings, &topic, index, offset)?;
+        let deleted = partition.delete_records(target, surroundings.now);
+        deleted.map_err(|error| {
+            let partition = partition.name();
+            tracing::error!(%partition, %error, "records cannot be deleted");
             ErrorCode::KafkaStorageError
         })
-        });
+    };
+    let deleted = context.services.disk.run(delete);
     // The disk pool refuses work only while the node stops.
     deleted.await.unwrap_or(Err(ErrorCode::KafkaStorageError))
 }

@@ -73,7 +73,7 @@ impl Replicated {
 impl Placed {
     fn check(span: Span, batch: &Bytes) -> Result<Self, AppendError> {
         if span.magic == MAGIC_V2 {
-            let Valid { header, marker, .. } = append::validate_copied(batch.clone())?;
+            let (header, marker) = append::validate_copied(batch)?;
             return Ok(Self {
                 span,
                 first_offset: span.base_offset,
