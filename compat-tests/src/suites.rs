@@ -8,13 +8,15 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use parking_lot::Mutex;
 
 use crate::apache::{Apache, PRESENT};
 use crate::matrix::{recording, sum};
-use crate::node::Node;
+use crate::node::{Node, binary, free_port};
+use crate::programs;
 
 /// Result of a test.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,33 +55,66 @@ pub struct Suite {
     pub missing: &'static [(&'static str, &'static str)],
 }
 
+/// Ports of the broker that a suite runs against.
+#[derive(Clone, Copy, Debug)]
+pub struct Ports {
+    pub plain: u16,
+    /// Listener with SASL, for the users of [`SECURED`] and [`SCRAM_USERS`].
+    pub sasl: u16,
+}
+
+/// Settings of both brokers beside those of a minimal node: ACLs work, everybody may use what has none, and there is a listener
+/// with SASL at the port `{sasl}`.
+const SECURED: &str = "\
+authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
+allow.everyone.if.no.acl.found=true
+sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256,SCRAM-SHA-512
+listener.name.sasl_plaintext.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required \
+username=\"adminplain\" password=\"admin-secret\" user_adminplain=\"admin-secret\";
+listener.name.sasl_plaintext.scram-sha-256.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;
+listener.name.sasl_plaintext.scram-sha-512.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;
+";
+/// Users that log in with SCRAM, with mechanism and password. Apache Kafka takes one mechanism of a user in a request.
+pub const SCRAM_USERS: [(&str, &str); 3] = [
+    ("adminscram", "SCRAM-SHA-256=[password=admin-secret-256]"),
+    ("adminscram256", "SCRAM-SHA-256=[password=admin-secret-256]"),
+    ("adminscram512", "SCRAM-SHA-512=[password=admin-secret-512]"),
+];
+const TOOL_LIMIT: Duration = Duration::from_secs(60);
+
 const DOCUMENT: &str = "PUBLIC_SUITES.md";
 const FRESH: &str = "run `cargo compat public_suite`, which measures and writes it";
 const DIGEST: &str = "<!-- digest ";
 
 impl Suite {
-    /// Runs the suite against Apache Kafka, then against monedula, and records both results. `run` gets the broker's port and a
-    /// folder for its output.
+    /// Runs the suite against Apache Kafka, then against monedula, and records both results. `run` gets the broker's ports and a
+    /// file for its output.
     ///
     /// Errors: a test passed only on Apache Kafka and is not in `missing`.
-    pub fn measure(&self, mut run: impl FnMut(u16, &Path) -> Result<Results>) -> Result<()> {
+    pub fn measure(&self, mut run: impl FnMut(Ports, &Path) -> Result<Results>) -> Result<()> {
         static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
         let _one = ONE_AT_A_TIME.lock();
         let notes = notes(self.name)?;
         let there = {
             let dir = tempfile::tempdir()?;
-            let settings = format!("{}{}", crate::apache::SETTINGS, self.settings);
+            let sasl = free_port()?;
+            let settings = self.settings(sasl);
             let apache =
                 Apache::start_with(PRESENT, &settings, dir.path(), &dir.path().join("data"))?;
-            let there = run(apache.port(), &notes.join("apache"));
+            let plain = apache.port();
+            add_users(plain)?;
+            let there = run(Ports { plain, sasl }, &notes.join("apache"));
             apache.stop()?;
             there.with_context(|| format!("{} on Apache Kafka", self.name))?
         };
         let here = {
-            let settings = crate::apache::SETTINGS
-                .replace("{controller}", &crate::node::free_port()?.to_string());
-            let node = Node::with_settings(&format!("{settings}{}", self.settings))?;
-            let here = run(node.port(), &notes.join("ours"));
+            let sasl = free_port()?;
+            let settings = self.settings(sasl);
+            let settings = settings.replace("{controller}", &free_port()?.to_string());
+            let node = Node::with_settings(&settings)?;
+            let plain = node.port();
+            add_users(plain)?;
+            let here = run(Ports { plain, sasl }, &notes.join("ours"));
             here.with_context(|| format!("{} on ours", self.name))?
         };
         ensure!(
@@ -89,6 +124,19 @@ impl Suite {
         );
         record(self.name, &self.section(&there, &here)?)?;
         self.demand(&there, &here)
+    }
+
+    fn settings(&self, sasl: u16) -> String {
+        let minimal = crate::apache::SETTINGS
+            .replace(
+                "\ncontroller.listener",
+                ",SASL_PLAINTEXT://127.0.0.1:{sasl}\ncontroller.listener",
+            )
+            .replace(
+                "CONTROLLER:PLAINTEXT",
+                "CONTROLLER:PLAINTEXT,SASL_PLAINTEXT:SASL_PLAINTEXT",
+            );
+        format!("{minimal}{SECURED}{}", self.settings).replace("{sasl}", &sasl.to_string())
     }
 
     fn known(&self, test: &str) -> Option<&'static str> {
@@ -157,6 +205,20 @@ impl Suite {
         let _ = writeln!(text, "{DIGEST}{digest} -->\n");
         Ok(text)
     }
+}
+
+/// Makes [`SCRAM_USERS`] with this project's own tool, on either broker.
+fn add_users(port: u16) -> Result<()> {
+    for (user, passwords) in SCRAM_USERS {
+        let mut command = Command::new(binary());
+        command
+            .args(["configs", "--bootstrap-server"])
+            .arg(format!("127.0.0.1:{port}"))
+            .args(["--alter", "--user", user, "--add-config", passwords]);
+        let added = programs::run(&mut command, "", TOOL_LIMIT)?;
+        ensure!(added.success, "{user}: {}{}", added.stdout, added.stderr);
+    }
+    Ok(())
 }
 
 /// Folder for the output of suites, which is kept between runs.

@@ -7,13 +7,13 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use compat_tests::apache::PRESENT;
 use compat_tests::node::{binary, free_port, listens};
 use compat_tests::packages::{self, fetch};
 use compat_tests::programs::{eventually, run};
-use compat_tests::suites::{Suite, check, read_go, read_librdkafka, read_pytest};
+use compat_tests::suites::{Results, Suite, check, read_go, read_librdkafka, read_pytest};
 
 const SUITE_LIMIT: Duration = Duration::from_secs(1200);
-const ACLS: &str = "no authorizer is on in these runs";
 
 #[test]
 fn the_document_is_as_the_runs_wrote_it() -> Result<()> {
@@ -94,22 +94,17 @@ fn public_suite_franz_go() -> Result<()> {
         version: "1.22.2",
         origin: "`pkg/kgo` of the Go module, with KGO_TEST_RF=1 and KGO_TEST_RECORDS=50000",
         settings: "",
-        missing: &[
-            ("Test848*", "the group protocol of KIP-848 is not there yet"),
-            ("TestShare*", "share groups are not there yet"),
-            (
-                "TestConsumeRegexShareSkipsInternal",
-                "share groups are not there yet",
-            ),
-        ],
+        missing: &[],
     };
     let dir = go_module("github.com/twmb/franz-go", "v1.22.2")?.join("pkg/kgo");
     let program = go_tests(&dir, &["."])?;
-    SUITE.measure(|port, notes| {
+    SUITE.measure(|ports, notes| {
         let mut command = Command::new(&program);
         command
             .args(["-test.v", "-test.timeout", "1000s"])
-            .env("KGO_SEEDS", format!("127.0.0.1:{port}"))
+            .env("KGO_SEEDS", format!("127.0.0.1:{}", ports.plain))
+            .env("KGO_TEST_SCRAM_SEEDS", format!("127.0.0.1:{}", ports.sasl))
+            .env("KGO_TEST_SCRAM", "adminscram:admin-secret-256:256")
             .env("KGO_TEST_RF", "1")
             .env("KGO_TEST_RECORDS", "50000")
             .env("KGO_TEST_UNSAFE", "")
@@ -126,37 +121,39 @@ fn public_suite_kafka_go() -> Result<()> {
         name: "segmentio/kafka-go",
         version: "0.4.51",
         origin: "The Go module, with another port than 9092 in its tests",
-        settings: "advertised.listeners=PLAINTEXT://localhost:{port}\n",
-        missing: &[
-            ("TestAlterUserScramCredentials", "SASL is not there yet"),
-            // On Apache Kafka this passes if its broker has applied the user's creation in time.
-            ("TestDescribeUserScramCredentials", "SASL is not there yet"),
-            ("TestClientAlterClientQuotas", "there are no quotas yet"),
-        ],
+        settings: "advertised.listeners=PLAINTEXT://localhost:{port},SASL_PLAINTEXT://localhost:{sasl}\n",
+        missing: &[("TestClientAlterClientQuotas", "there are no quotas yet")],
     };
     let module = || go_module("github.com/segmentio/kafka-go", "v0.4.51");
-    SUITE.measure(|port, notes| {
+    SUITE.measure(|ports, notes| {
         // A fresh copy, without the port of an earlier run.
         fs::remove_dir_all(module()?)?;
         let dir = module()?;
         let addresses = fs::read(dir.join("address_test.go"))?;
-        let port = port.to_string();
+        let (port, sasl) = (ports.plain.to_string(), ports.sasl.to_string());
         let local = format!("TCP(\"127.0.0.1:{port}\")");
         let words = [
             ("9092", &*port),
+            ("9093", &*sasl),
             ("TCP(\"127.0.0.1\")", &local),
             ("TCP(\"localhost\")", &local),
         ];
         reword(&dir, &words)?;
         // This test is about the default port.
         fs::write(dir.join("address_test.go"), addresses)?;
-        let program = go_tests(&dir, &["."])?;
-        let mut command = Command::new(&program);
-        command
-            .args(["-test.v", "-test.timeout", "1000s"])
-            .env("KAFKA_VERSION", "4.3.1")
-            .current_dir(&dir);
-        Ok(read_go(&said(&mut command, notes)?))
+        reword(&dir.join("sasl"), &words)?;
+        let mut results = Results::new();
+        for package in [".", "./sasl"] {
+            let program = go_tests(&dir, &[package])?;
+            let mut command = Command::new(&program);
+            command
+                .args(["-test.v", "-test.timeout", "1000s"])
+                .env("KAFKA_VERSION", PRESENT)
+                .current_dir(dir.join(package));
+            let notes = notes.with_extension(package.trim_start_matches(['.', '/']));
+            results.extend(read_go(&said(&mut command, &notes)?));
+        }
+        Ok(results)
     })
 }
 
@@ -211,7 +208,7 @@ fn public_suite_sarama() -> Result<()> {
         version: "1.61.1",
         origin: "The functional tests of the Go module behind toxiproxy (a Go module too), one broker under the names of five, \
             so with replication factor 1 in place of 3; those that start and stop brokers of a compose file fail",
-        settings: "advertised.listeners=PLAINTEXT://127.0.0.1:29091\nauto.create.topics.enable=false\n",
+        settings: "advertised.listeners=PLAINTEXT://127.0.0.1:29091,SASL_PLAINTEXT://127.0.0.1:{sasl}\nauto.create.topics.enable=false\n",
         missing: &[("TestFuncAdminQuotas", "there are no quotas yet")],
     };
     let dir = go_module("github.com/IBM/sarama", "v1.61.1")?;
@@ -226,8 +223,8 @@ fn public_suite_sarama() -> Result<()> {
             ])
             .env("GOBIN", &tools),
     )?;
-    SUITE.measure(|port, notes| {
-        let proxy = Toxiproxy::start(&tools.join("server"), &tools, port)?;
+    SUITE.measure(|ports, notes| {
+        let proxy = Toxiproxy::start(&tools.join("server"), &tools, ports.plain)?;
         let mut command = Command::new(&program);
         command
             .args(["-test.v", "-test.timeout", "1000s"])
@@ -278,8 +275,8 @@ fn public_suite_kafka_python() -> Result<()> {
         origin: "`test/integration` of the source distribution; a file of the tests that it leaves out is replaced by one \
             that starts no brokers, so the tests of TLS and SASL, which start their own, are out",
         settings: "node.id=0\ncontroller.quorum.voters=0@127.0.0.1:{controller}\nnum.partitions=4\n\
-            advertised.listeners=PLAINTEXT://127.0.0.1:{port}\n",
-        missing: &[("test_create_describe_delete_acls", ACLS)],
+            advertised.listeners=PLAINTEXT://127.0.0.1:{port},SASL_PLAINTEXT://127.0.0.1:{sasl}\n",
+        missing: &[],
     };
     // The tests use a broker that runs already.
     const SERVICE: &str = "class ExternalService:\n    def __init__(self, host, port):\n        self.host, self.port = host, port\n\n\
@@ -298,7 +295,7 @@ fn public_suite_kafka_python() -> Result<()> {
     )?;
     fs::write(sources.join("test/__init__.py"), "")?;
     fs::write(sources.join("test/service.py"), SERVICE)?;
-    SUITE.measure(|port, notes| {
+    SUITE.measure(|ports, notes| {
         let mut command = Command::new(&python);
         command
             .args([
@@ -323,8 +320,8 @@ fn public_suite_kafka_python() -> Result<()> {
                 "--ignore=test/integration/test_ssl_integration.py",
             ])
             .arg("--ignore=test/integration/test_sasl_integration.py")
-            .env("KAFKA_VERSION", "4.3.0")
-            .env("KAFKA_URI", format!("kafka://127.0.0.1:{port}"))
+            .env("KAFKA_VERSION", PRESENT)
+            .env("KAFKA_URI", format!("kafka://127.0.0.1:{}", ports.plain))
             // The variable must be set, but the folder is not used.
             .env("KAFKA_ROOT", &sources)
             .current_dir(&sources);
@@ -332,18 +329,33 @@ fn public_suite_kafka_python() -> Result<()> {
     })
 }
 
+const LIBRDKAFKA: Suite = Suite {
+    name: "librdkafka",
+    version: "2.12.1",
+    origin: "`tests` of the sources in the crate `rdkafka-sys`, in quick mode, without those that need no broker; the tools \
+        that they call are our front-ends in both runs",
+    // With the delay, two members that join one after the other are in the first generation.
+    settings: "num.partitions=4\ngroup.initial.rebalance.delay.ms=3000\n",
+    missing: &[],
+};
+
 #[test]
 #[ignore = "needs cargo, a C++ compiler, java and maven"]
 fn public_suite_librdkafka() -> Result<()> {
-    const SUITE: Suite = Suite {
-        name: "librdkafka",
-        version: "2.12.1",
-        origin: "`tests` of the sources in the crate `rdkafka-sys`, in quick mode, without those that need no broker; the tools \
-            that they call are our front-ends in both runs, so those that set ACLs with a tool fail on both",
-        // With the delay, two members that join one after the other are in the first generation.
-        settings: "num.partitions=4\ngroup.initial.rebalance.delay.ms=3000\n",
-        missing: &[],
+    measure_librdkafka(&LIBRDKAFKA, "classic")
+}
+
+#[test]
+#[ignore = "needs cargo, a C++ compiler, java and maven"]
+fn public_suite_librdkafka_with_consumer_protocol() -> Result<()> {
+    let suite = Suite {
+        name: "librdkafka with group.protocol=consumer",
+        ..LIBRDKAFKA
     };
+    measure_librdkafka(&suite, "consumer")
+}
+
+fn measure_librdkafka(suite: &Suite, group_protocol: &str) -> Result<()> {
     let dir = librdkafka("rdkafka-sys-4.10.0+2.12.1")?;
     let tools = dir.join("tools/bin");
     fs::create_dir_all(&tools)?;
@@ -353,8 +365,8 @@ fn public_suite_librdkafka() -> Result<()> {
         drop(fs::remove_file(&link));
         std::os::unix::fs::symlink(fs::canonicalize(binary())?, link)?;
     }
-    SUITE.measure(|port, notes| {
-        let address = format!("127.0.0.1:{port}");
+    suite.measure(|ports, notes| {
+        let address = format!("127.0.0.1:{}", ports.plain);
         let settings = format!("bootstrap.servers={address}\ntest.topic.random=true\n");
         fs::write(dir.join("tests/test.conf"), settings)?;
         let mut command = Command::new("./test-runner");
@@ -366,8 +378,8 @@ fn public_suite_librdkafka() -> Result<()> {
             )
             .env("KAFKA_PATH", dir.join("tools"))
             .env("BROKERS", &address)
-            .env("TEST_KAFKA_VERSION", "4.3.0")
-            .env("TEST_CONSUMER_GROUP_PROTOCOL", "classic")
+            .env("TEST_KAFKA_VERSION", PRESENT)
+            .env("TEST_CONSUMER_GROUP_PROTOCOL", group_protocol)
             .current_dir(dir.join("tests"));
         Ok(read_librdkafka(&said(&mut command, notes)?))
     })
