@@ -190,7 +190,8 @@ fn run_logged(
         }
     };
     let served = guarded("main", serve(host, checked, began, lenient, topics));
-    let ended = runtime.block_on(served).unwrap_or_else(|what| {
+    // Boxed, because the runtime would contain the code of an unboxed future several times.
+    let ended = runtime.block_on(Box::pin(served)).unwrap_or_else(|what| {
         complain(format_args!("halted: a panic: {what}"));
         ExitCode::FAILURE
     });

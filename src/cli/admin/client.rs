@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::io::ErrorKind;
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -76,7 +77,8 @@ pub(super) fn run(work: impl Future<Output = Result<(), Failure>>) -> ExitCode {
         .enable_all()
         .build();
     let done = match runtime {
-        Ok(runtime) => runtime.block_on(work),
+        // One type for all commands: the runtime contains its code once for each type of future, and several times at that.
+        Ok(runtime) => runtime.block_on(Box::pin(work) as Pin<Box<dyn Future<Output = _>>>),
         Err(error) => Err(Failure(error.to_string())),
     };
     match done {
