@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
 use compat_tests::admin::set_transaction_version;
-use compat_tests::apache::{jars, tool};
+use compat_tests::apache::{PRESENT, jars, tool};
 use compat_tests::chance::{Chance, seed};
 use compat_tests::exchange::Connection;
 use compat_tests::java::class_path;
@@ -378,7 +378,7 @@ fn apaches_message_copier_that_shares_partitions() -> Result<()> {
 fn clients_of_all_times() -> Result<Vec<Program>> {
     let pom = program("java/pom.xml");
     let mut programs: Vec<Program> = Vec::new();
-    for version in ["0.11.0.3", "2.8.2", "3.9.1", "4.3.1"] {
+    for version in ["0.11.0.3", "2.8.2", "3.9.1", PRESENT] {
         let class_path = class_path(
             &format!("copier-{version}"),
             &pom,

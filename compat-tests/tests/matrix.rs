@@ -5,13 +5,14 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result};
+use compat_tests::apache::PRESENT;
 use compat_tests::client::{demand, measure};
 use compat_tests::java::{classes, jars};
 use compat_tests::matrix::{Cell, record};
 use compat_tests::packages::{self, fetch, once};
 
-const JAVA_VERSIONS: [&str; 8] = [
-    "0.9.0.1", "0.10.2.2", "0.11.0.3", "1.1.1", "2.8.2", "3.9.1", "4.1.1", "4.3.1",
+const JAVA_VERSIONS: [&str; 9] = [
+    "0.9.0.1", "0.10.2.2", "0.11.0.3", "1.1.1", "2.8.2", "3.9.1", "4.1.1", "4.3.1", "4.4.0",
 ];
 const PYTHON: [&str; 3] = ["kafka-python", "confluent-kafka", "aiokafka"];
 const GO: [&str; 4] = ["sarama", "segmentio", "franz-go", "confluent-kafka-go"];
@@ -41,7 +42,7 @@ fn java() -> Result<()> {
     let fast = std::env::var_os("COMPAT_FAST").is_some();
     let mut measured = Vec::new();
     for version in JAVA_VERSIONS {
-        if fast && version != "4.3.1" {
+        if fast && version != PRESENT {
             continue;
         }
         let dir = packages(&format!("java/{version}"))?;

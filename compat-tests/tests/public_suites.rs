@@ -93,7 +93,7 @@ fn public_suite_franz_go() -> Result<()> {
         name: "franz-go",
         version: "1.22.2",
         origin: "`pkg/kgo` of the Go module, with KGO_TEST_RF=1 and KGO_TEST_RECORDS=50000",
-        settings: "",
+        settings: "share.coordinator.state.topic.replication.factor=1\nshare.coordinator.state.topic.min.isr=1\n",
         missing: &[],
     };
     let dir = go_module("github.com/twmb/franz-go", "v1.22.2")?.join("pkg/kgo");
@@ -122,7 +122,7 @@ fn public_suite_kafka_go() -> Result<()> {
         version: "0.4.51",
         origin: "The Go module, with another port than 9092 in its tests",
         settings: "advertised.listeners=PLAINTEXT://localhost:{port},SASL_PLAINTEXT://localhost:{sasl}\n",
-        missing: &[("TestClientAlterClientQuotas", "there are no quotas yet")],
+        missing: &[],
     };
     let module = || go_module("github.com/segmentio/kafka-go", "v0.4.51");
     SUITE.measure(|ports, notes| {
@@ -407,7 +407,7 @@ fn librdkafka(krate: &str) -> Result<PathBuf> {
         .context("Cargo does not tell where the crate is")?;
     fetch(
         Command::new("cp")
-            .args(["-r", "--no-preserve=mode", "--no-target-directory"])
+            .args(["-r", "--no-target-directory"])
             .arg(format!("{place}/{krate}/librdkafka"))
             .arg(&dir),
     )?;

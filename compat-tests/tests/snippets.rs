@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use compat_tests::apache::{Apache, SETTINGS};
+use compat_tests::apache::{Apache, PRESENT, SETTINGS};
 use compat_tests::docker::{docker, image};
 use compat_tests::java::jars;
 use compat_tests::node::{Node, binary, free_port, listens};
@@ -251,7 +251,7 @@ fn hello_in_java() -> Result<()> {
         let jars = jars(
             &dir.join("jars"),
             &program("java/pom.xml"),
-            &[("clients", "4.3.1")],
+            &[("clients", PRESENT)],
         )?;
         let mut command = Command::new("java");
         command
