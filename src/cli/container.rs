@@ -3,11 +3,13 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Args;
 
-use super::start::{self, Given};
+use super::dev_security::{DEFAULT_PORT, DevSecurity};
+use super::start::{self, Extra, Given};
 use crate::base::plain::Plain;
 use crate::config::broker::{ADMIN_LISTENER, check};
 use crate::config::listener::SecurityProtocol;
@@ -33,6 +35,11 @@ const CREATE_TOPICS: &str = "KAFKA_CREATE_TOPICS";
 /// common.
 const CREATE_TOPICS_SEPARATOR: &str = "KAFKA_CREATE_TOPICS_SEPARATOR";
 const LINE_END_OF_BASH: &str = "$'\\n'";
+
+/// Variable that is `start --dev-security`: `true`, or further names of the container, separated by commas.
+const DEV_SECURITY: &str = "MONEDULA_DEV_SECURITY";
+/// Folder for what [`DEV_SECURITY`] makes.
+const SECURITY_FOLDER: &str = "/var/lib/kafka/security";
 
 /// Variables that look like settings but are not.
 const NO_SETTINGS: &[&str] = &[
@@ -121,6 +128,10 @@ fn run(arguments: &[String]) -> ExitCode {
         return failed(&fault);
     }
     let mounted = fs::read_to_string(MOUNTED).unwrap_or_default();
+    let security = match dev_security(&mut variables) {
+        Ok(security) => security,
+        Err(fault) => return failed(&fault),
+    };
     let text = settings(&mounted, &variables);
     if let Err(faults) = accepted(&text) {
         return failed(&faults);
@@ -160,7 +171,41 @@ fn run(arguments: &[String]) -> ExitCode {
             return failed(&format!("cannot {error}"));
         }
     }
-    start::run(Given::Text(WRITTEN, &text), &[], mounted.is_empty(), topics)
+    let extra = Extra {
+        lenient: mounted.is_empty(),
+        topics,
+        security,
+    };
+    start::run(Given::Text(WRITTEN, &text), &[], extra)
+}
+
+/// Adds the settings of [`DEV_SECURITY`] to the variables, without those that the user gave.
+fn dev_security(variables: &mut BTreeMap<String, String>) -> Result<Option<DevSecurity>, String> {
+    let wish = variables.get(DEV_SECURITY).map_or("", |wish| wish.trim());
+    if wish.is_empty() || wish.eq_ignore_ascii_case("false") {
+        return Ok(None);
+    }
+    if let Some(name) = variables
+        .keys()
+        .find(|name| setting(name).is_some_and(|name| name == "listeners"))
+    {
+        return Err(format!(
+            "{DEV_SECURITY} opens listeners of its own: remove it, or {name}"
+        ));
+    }
+    let names: Vec<String> = wish
+        .split(',')
+        .map(|name| name.trim().to_owned())
+        .filter(|name| !name.eq_ignore_ascii_case("true"))
+        .collect();
+    let security = DevSecurity::prepare(Path::new(SECURITY_FOLDER), &Host::default(), &names)?;
+    for line in security.settings("0.0.0.0", DEFAULT_PORT) {
+        if let Some((name, value)) = line.split_once('=') {
+            let name = variable(name);
+            variables.entry(name).or_insert_with(|| value.to_owned());
+        }
+    }
+    Ok(Some(security))
 }
 
 /// Replaces variables that name files with stores and passwords by the settings that the files stand for, as in the images of

@@ -6,6 +6,7 @@
 mod admin;
 mod command;
 mod container;
+mod dev_security;
 mod dump_log;
 mod kafka_names;
 mod manual;

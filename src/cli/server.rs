@@ -15,7 +15,7 @@ use std::process::{Command, ExitCode, Stdio};
 use clap::Args;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
-use super::start::{self, Given};
+use super::start::{self, Extra, Given};
 use crate::base::plain::Plain;
 use crate::config::parse::{Property, properties};
 
@@ -47,7 +47,14 @@ impl ServerStart {
         // The image's own settings file is that of a node for tests.
         let lenient = self.config.starts_with("/etc/kafka/");
         let given = Given::File(&self.config);
-        start::run(given, &self.overrides, lenient, Vec::new())
+        start::run(
+            given,
+            &self.overrides,
+            Extra {
+                lenient,
+                ..Extra::default()
+            },
+        )
     }
 
     /// Starts the broker in a process of its own, with output to a file, as Kafka's script does.

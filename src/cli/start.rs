@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::dev_security::{DEFAULT_FOLDER, DEFAULT_PORT, DevSecurity};
 use crate::base::ids::BrokerId;
 use crate::base::plain::Plain;
 use crate::broker::Broker;
@@ -41,6 +42,7 @@ in ./monedula-data.",
     after_help = "Examples:
   monedula start
   monedula start --port 9192 --in-memory
+  monedula start --dev-security
   monedula start server.properties --override num.partitions=3"
 )]
 #[group(skip)]
@@ -60,9 +62,15 @@ pub struct Start {
     /// Keep data in memory, where the system has such a directory, and remove it at the end
     #[arg(long, conflicts_with_all = ["config", "data_dir"])]
     in_memory: bool,
+    /// Open listeners with TLS and SASL beside the plain one, with certificates and users that are made for them, and log what
+    /// clients need; certificates and settings of clients go into the folder, ./monedula-security if none is given. The ports
+    /// are 9092 and the three behind it. For development only: the passwords are known to everybody
+    #[arg(long, value_name = "FOLDER", conflicts_with = "config", num_args = 0..=1, require_equals = true,
+        default_missing_value = DEFAULT_FOLDER)]
+    dev_security: Option<PathBuf>,
 }
 
-/// Settings that conflict with `--port`.
+/// Settings that conflict with `--port` and `--dev-security`.
 const LISTENING: &[&str] = &["listeners", "port", "host.name"];
 /// Settings that conflict with `--data-dir` and `--in-memory`.
 const DATA: &[&str] = &["log.dirs", "log.dir", "metadata.log.dir"];
@@ -91,11 +99,27 @@ impl Start {
         if let Some(dir) = &self.data_dir {
             overrides.push(format!("log.dirs={}", dir.display()));
         }
-        if let Some(port) = self.port {
+        let mut extra = Extra {
+            lenient: self.config.is_none(),
+            ..Extra::default()
+        };
+        if let Some(folder) = &self.dev_security {
+            match DevSecurity::prepare(folder, &Host::default(), &[]) {
+                Ok(security) => {
+                    overrides
+                        .extend(security.settings("localhost", self.port.unwrap_or(DEFAULT_PORT)));
+                    extra.security = Some(security);
+                }
+                Err(fault) => {
+                    eprintln!("monedula: {fault}");
+                    return ExitCode::FAILURE;
+                }
+            }
+        } else if let Some(port) = self.port {
             overrides.push(format!("listeners=PLAINTEXT://localhost:{port}"));
         }
         let given = self.config.as_deref().map_or(Given::Nothing, Given::File);
-        let ended = run(given, &overrides, self.config.is_none(), Vec::new());
+        let ended = run(given, &overrides, extra);
         drop(memory);
         ended
     }
@@ -108,6 +132,7 @@ impl Start {
         };
         let options = [
             ("--port", self.port.is_some(), LISTENING),
+            ("--dev-security", self.dev_security.is_some(), LISTENING),
             (data, self.in_memory || self.data_dir.is_some(), DATA),
         ];
         for (option, given, settings) in options {
@@ -131,28 +156,27 @@ pub enum Given<'a> {
     Text(&'a str, &'a str),
 }
 
-/// Runs a node until a signal arrives. If `lenient`, replication factors above the number of brokers are reduced instead of
-/// refused, which suits tests. `topics` are created before the node logs that it has started.
-pub fn run(
-    config: Given<'_>,
-    overrides: &[String],
-    lenient: bool,
-    topics: Vec<CreatableTopic>,
-) -> ExitCode {
+/// What a start does besides running a broker with its settings.
+#[derive(Debug, Default)]
+pub struct Extra {
+    /// Whether replication factors above the number of brokers are reduced instead of refused, which suits tests.
+    pub lenient: bool,
+    /// Topics to create before the node logs that it has started.
+    pub topics: Vec<CreatableTopic>,
+    pub security: Option<DevSecurity>,
+}
+
+/// Runs a node until a signal arrives.
+pub fn run(config: Given<'_>, overrides: &[String], extra: Extra) -> ExitCode {
     give_large_blocks_back();
     logging::start();
     log_panics();
-    let code = run_logged(config, overrides, lenient, topics);
+    let code = run_logged(config, overrides, extra);
     logging::finish();
     code
 }
 
-fn run_logged(
-    config: Given<'_>,
-    overrides: &[String],
-    lenient: bool,
-    topics: Vec<CreatableTopic>,
-) -> ExitCode {
+fn run_logged(config: Given<'_>, overrides: &[String], extra: Extra) -> ExitCode {
     let host = Host::default();
     let began = host.clock.steady();
     let checked = match read(config, overrides) {
@@ -189,7 +213,7 @@ fn run_logged(
             return ExitCode::FAILURE;
         }
     };
-    let served = guarded("main", serve(host, checked, began, lenient, topics));
+    let served = guarded("main", serve(host, checked, began, extra));
     // Boxed, because the runtime would contain the code of an unboxed future several times.
     let ended = runtime.block_on(Box::pin(served)).unwrap_or_else(|what| {
         complain(format_args!("halted: a panic: {what}"));
@@ -200,13 +224,7 @@ fn run_logged(
     ended
 }
 
-async fn serve(
-    host: Host,
-    checked: Checked,
-    began: Instant,
-    lenient: bool,
-    topics: Vec<CreatableTopic>,
-) -> ExitCode {
+async fn serve(host: Host, checked: Checked, began: Instant, extra: Extra) -> ExitCode {
     // As the first process of a container this process inherits all orphans; health checks leave some.
     if std::process::id() == 1 {
         host.threads.spawn(bury_orphans());
@@ -226,7 +244,7 @@ async fn serve(
         checked.config,
         Options {
             host: host.clone(),
-            clamp_replication: lenient,
+            clamp_replication: extra.lenient,
             ..Options::default()
         },
     )
@@ -241,7 +259,11 @@ async fn serve(
     for address in broker.addresses() {
         tracing::info!(%address, "listening");
     }
-    if let Err(reason) = create(&broker, topics).await {
+    let mut prepared = create(&broker, extra.topics).await;
+    if let (Ok(()), Some(security)) = (&prepared, extra.security) {
+        prepared = security.finish(&broker, &host).await;
+    }
+    if let Err(reason) = prepared {
         complain(format_args!("cannot create {reason}"));
         broker.shutdown().await;
         return ExitCode::FAILURE;

@@ -27,3 +27,13 @@ mod table;
 pub mod topics;
 pub mod transactions;
 pub mod waiting;
+
+/// Test-only: number of brokers that a client with the settings of a file finds.
+#[cfg(test)]
+pub(super) async fn nodes(server: &str, file: &std::path::Path) -> Result<usize, String> {
+    let told = |client::Failure(text)| text;
+    let access = security::access(file).map_err(told)?;
+    let cluster = client::Cluster::at(server, &access, std::time::Duration::ZERO);
+    let found = cluster.await.map_err(told)?.brokers(None).await;
+    Ok(found.map_err(told)?.len())
+}
