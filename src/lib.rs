@@ -17,6 +17,9 @@ pub mod server;
 /// Kafka's API: one table, one dispatcher, one file per API.
 pub mod api;
 
+/// Client quotas.
+pub mod quota;
+
 /// Delivery of records to share groups.
 pub mod share;
 

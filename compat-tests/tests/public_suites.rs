@@ -209,7 +209,7 @@ fn public_suite_sarama() -> Result<()> {
         origin: "The functional tests of the Go module behind toxiproxy (a Go module too), one broker under the names of five, \
             so with replication factor 1 in place of 3; those that start and stop brokers of a compose file fail",
         settings: "advertised.listeners=PLAINTEXT://127.0.0.1:29091,SASL_PLAINTEXT://127.0.0.1:{sasl}\nauto.create.topics.enable=false\n",
-        missing: &[("TestFuncAdminQuotas", "there are no quotas yet")],
+        missing: &[],
     };
     let dir = go_module("github.com/IBM/sarama", "v1.61.1")?;
     reword(&dir, &[("ReplicationFactor: 3", "ReplicationFactor: 1")])?;

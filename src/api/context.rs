@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use bytestring::ByteString;
 
+use super::charges::{Bill, Mute};
 use super::services::Services;
 use crate::base::memory::Account;
 use crate::base::time::Timestamp;
@@ -31,6 +32,8 @@ pub struct ConnectionInfo {
     pub advertised: Option<Endpoint>,
     /// Account of the memory that the connection takes.
     pub account: Arc<Account>,
+    /// Time for which the connection is not read from, because its client is over its quota.
+    pub mute: Arc<Mute>,
 }
 
 impl ConnectionInfo {
@@ -58,6 +61,8 @@ pub struct RequestContext {
     pub client_id: Option<ByteString>,
     /// Time of the request's arrival.
     pub now: Timestamp,
+    /// What the request costs; `None` if there are no client quotas.
+    pub bill: Option<Arc<Bill>>,
 }
 
 impl RequestContext {

@@ -10,6 +10,7 @@ use std::task::Poll;
 use bytes::{Bytes, BytesMut};
 use bytestring::ByteString;
 
+use super::charges::{Bill, timed};
 use super::context::{ConnectionInfo, Reply, RequestContext};
 use super::forward::forward;
 use super::handlers::api_versions;
@@ -193,6 +194,7 @@ fn try_dispatch(
         correlation_id,
         client_id: None,
         now: services.host.clock.now(),
+        bill: None,
     };
     if !row.versions.contains(&api_version) {
         // A client of a newer version sends ApiVersions in its own version first, and learns the supported one from the
@@ -223,6 +225,7 @@ fn try_dispatch(
     if (row.is_flexible)(api_version) {
         reader.tagged_section(|_, _| Ok(false)).map_err(malformed)?;
     }
+    context.bill = Bill::of(&context, reader.remaining());
     (row.handle)(row, context, reader)
 }
 
@@ -245,18 +248,25 @@ where
     })?;
     drop(reader);
     let for_answer = context.clone();
-    Ok(match handler(context, request) {
-        Reply::Ready(response) => {
-            Dispatched::Ready(encode(&for_answer, &response, for_answer.api_version)?)
-        }
+    let reply = match &for_answer.bill {
+        Some(bill) => bill.timed(|| handler(context, request)),
+        None => handler(context, request),
+    };
+    Ok(match reply {
+        Reply::Ready(response) => Dispatched::Ready(answer(&for_answer, response)?),
         Reply::Later(response) => Dispatched::Later(Box::pin(async move {
-            encode(&for_answer, &response.await, for_answer.api_version)
+            let response = timed(for_answer.bill.clone(), response).await;
+            answer(&for_answer, response)
         })),
         Reply::Alone(response) => Dispatched::Alone(Box::pin(async move {
-            encode(&for_answer, &response.await, for_answer.api_version)
+            let response = timed(for_answer.bill.clone(), response).await;
+            answer(&for_answer, response)
         })),
         reply @ (Reply::Then(_) | Reply::Long(_)) => Dispatched::Alone(settle(for_answer, reply)),
-        Reply::Nothing => Dispatched::Nothing,
+        Reply::Nothing => {
+            unanswered(&for_answer);
+            Dispatched::Nothing
+        }
         Reply::Close(reason) => Dispatched::Close(reason),
     })
 }
@@ -266,17 +276,44 @@ fn settle<R: Message + Send + 'static>(context: RequestContext, reply: Reply<R>)
     match reply {
         Reply::Long(reply) => {
             let pool = context.services.work.clone();
-            on_work_pool(&pool, async move { settle(context, reply.await).await })
+            on_work_pool(&pool, async move {
+                let reply = timed(context.bill.clone(), reply).await;
+                settle(context, reply).await
+            })
         }
-        Reply::Then(reply) => Box::pin(async move { settle(context, reply.await).await }),
-        Reply::Later(response) | Reply::Alone(response) => {
-            Box::pin(async move { encode(&context, &response.await, context.api_version) })
-        }
-        Reply::Ready(response) => {
-            Box::pin(async move { encode(&context, &response, context.api_version) })
-        }
-        Reply::Nothing => Box::pin(async { Ok(Encoded::new()) }),
+        Reply::Then(reply) => Box::pin(async move {
+            let reply = timed(context.bill.clone(), reply).await;
+            settle(context, reply).await
+        }),
+        Reply::Later(response) | Reply::Alone(response) => Box::pin(async move {
+            let response = timed(context.bill.clone(), response).await;
+            answer(&context, response)
+        }),
+        Reply::Ready(response) => Box::pin(async move { answer(&context, response) }),
+        Reply::Nothing => Box::pin(async move {
+            unanswered(&context);
+            Ok(Encoded::new())
+        }),
         Reply::Close(reason) => Box::pin(async { Err(reason) }),
+    }
+}
+
+/// The encoded response, after the client was charged for its request.
+fn answer<R: Message>(context: &RequestContext, mut response: R) -> Result<Encoded, String> {
+    if let Some(bill) = &context.bill {
+        let of_handler = response.throttle_time_ms().map_or(0, |time| *time);
+        let throttle_ms = context.settle(bill, of_handler);
+        if let Some(time) = response.throttle_time_ms() {
+            *time = throttle_ms;
+        }
+    }
+    encode(context, &response, context.api_version)
+}
+
+/// Charges the client for a request without an answer.
+fn unanswered(context: &RequestContext) {
+    if let Some(bill) = &context.bill {
+        context.settle_unanswered(bill);
     }
 }
 

@@ -1,6 +1,7 @@
 //! Kafka's APIs: one table of all of them, one dispatcher, and one file per API.
 
 pub mod answer;
+pub mod charges;
 pub mod context;
 pub mod dispatch;
 mod forward;

@@ -18,6 +18,7 @@ use crate::metadata::image::{BROKER_RESOURCE, Image};
 use crate::metadata::loader::ImageHandle;
 use crate::metadata::placement::{Assignment, assign_request};
 use crate::metadata::remote::Remote;
+use crate::quota::quotas::Quotas;
 use crate::replica::fetch_session::FetchSessions;
 use crate::replica::manager::ReplicaManager;
 use crate::security::listeners::Entries;
@@ -58,6 +59,7 @@ pub struct Services {
     pub entries: Arc<Entries>,
     /// Authorizer of requests; `None` if every client may do everything.
     pub authorizer: Option<Authorizer>,
+    pub quotas: Arc<Quotas>,
     /// Secret from which the salt of an unknown SCRAM user follows, so that clients cannot tell which users exist.
     pub salts: SaltSecret,
     /// Memory limits of clients, and the memory that clients take now.

@@ -43,12 +43,12 @@ use crate::metadata::authorizer::Authorizer;
 use crate::metadata::bootstrap::{self, Formatted, Gaps};
 use crate::metadata::controller::brokers::{Activation, FoundReplicas, Registration};
 use crate::metadata::controller::machine::Setup;
-use crate::metadata::controller::quotas;
 use crate::metadata::controller::task::Controller;
 use crate::metadata::loader::{Publisher, formatted_with};
 use crate::metadata::placement::{self, assign_request};
 use crate::metadata::quorum::single::SingleQuorum;
 use crate::metadata::quorum::upkeep::Upkeep;
+use crate::quota::quotas::Quotas;
 use crate::replica::fetch_session::FetchSessions;
 use crate::replica::isr_changes;
 use crate::replica::manager::ReplicaManager;
@@ -177,9 +177,6 @@ impl Broker {
             }
         };
         let handle = controller.image();
-        for key in quotas::keys(&handle.load()) {
-            quotas::warn_of(&key);
-        }
         // Logs of the partitions; then leader epochs and directories found in them; then the partitions themselves.
         let replicas =
             ReplicaManager::new(config.node_id, Arc::clone(&logs), config.settings.clone());
@@ -325,6 +322,8 @@ impl Broker {
             clock: host.clock.clone(),
         });
         controller.add(Arc::clone(&wanted) as _);
+        let quotas = Arc::new(Quotas::new(&config.settings, &host.clock, &handle.load()));
+        controller.add(Arc::clone(&quotas) as _);
         let arrivals = controller.arrivals();
         let (mut controller, taker) = controller.start(&halt)?;
         let mut cluster = cluster;
@@ -370,6 +369,7 @@ impl Broker {
             tls,
             entries,
             authorizer: config.authorizer.clone().map(Authorizer::new),
+            quotas,
             salts,
             memory,
             host: host.clone(),

@@ -8,6 +8,7 @@ mod making;
 mod metrics;
 mod moves;
 mod one_thread;
+mod quotas;
 mod repeats;
 mod replication;
 

@@ -22,6 +22,8 @@ use crate::api::table;
 use crate::host::process;
 use crate::host::socket::Socket;
 use crate::host::threads::Threads;
+use crate::quota::limits::Kind;
+use crate::quota::quotas::Figure;
 use crate::telemetry::histogram::Histogram;
 use crate::telemetry::meters::{self, ApiMeter, ListenerMeter, TopicCounts};
 
@@ -159,6 +161,7 @@ pub(super) async fn respond(
         memory(&mut page.text, services);
         connections(&mut page.text, services);
         requests(&mut page, services).await?;
+        quotas(&mut page, services).await?;
         topics(&mut page, services).await?;
         cluster::tell(&mut page, services, &image).await?;
         if wanted.partitions {
@@ -273,6 +276,46 @@ fn connections(text: &mut Exposition, services: &Services) {
             text.sample(&labels, figure(meter));
         }
     }
+}
+
+/// Clients that are held to quotas.
+async fn quotas(page: &mut Page<'_>, services: &Services) -> io::Result<()> {
+    type Value = fn(&Figure) -> f64;
+    let bytes = |kind: Kind| matches!(kind, Kind::Produce | Kind::Fetch);
+    let families: [(&str, &str, &(dyn Fn(Kind) -> bool + Sync), Value); 3] = [
+        (
+            "kafka_server_quota_byte_rate",
+            "Bytes per second of clients with a quota.",
+            &bytes,
+            |figure| figure.rate,
+        ),
+        (
+            "kafka_server_quota_request_time",
+            "Time of threads for clients with a quota, in percent of one.",
+            &|kind| kind == Kind::Request,
+            |figure| figure.rate,
+        ),
+        (
+            "kafka_server_quota_throttle_time",
+            "The last time that clients with a quota had to wait, in milliseconds.",
+            &|_| true,
+            |figure| figure.throttle_ms as f64,
+        ),
+    ];
+    let figures = services.quotas.figures();
+    for (name, help, is_of, value) in families {
+        page.text.family(name, Gauge, help);
+        for figure in figures.iter().filter(|figure| is_of(figure.kind)) {
+            let resource = format!("{:?}", figure.kind);
+            let mut labels: Vec<Label<'_>> = vec![("resource", &resource)];
+            labels.extend(figure.key.user.as_ref().map(|user| ("user", user as _)));
+            let client = figure.key.client.as_ref();
+            labels.extend(client.map(|client| ("clientid", client as _)));
+            page.text.sample(&labels, value(figure));
+            page.turn().await?;
+        }
+    }
+    Ok(())
 }
 
 /// Names under which Kafka counts the requests of an API.

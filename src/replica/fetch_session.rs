@@ -221,6 +221,27 @@ impl FetchSessions {
         })
     }
 
+    /// Ends a fetch whose answer has no partitions. The client asks for the same once more. Returns the session id of the
+    /// answer: a session that would have been made by this answer is given up.
+    pub fn give_up(&self, begun: &Begun) -> i32 {
+        let Some(session) = &begun.session else {
+            return begun.session_id;
+        };
+        session.busy.store(false, Ordering::Relaxed);
+        if begun.incremental.is_some() {
+            let mut contents = session.contents.lock();
+            contents.rotation = contents.rotation.saturating_sub(1);
+            return begun.session_id;
+        }
+        let mut cache = self.cache.lock();
+        let entry = cache.sessions.get(&begun.session_id);
+        let is_own = entry.is_some_and(|entry| Arc::ptr_eq(&entry.session, session));
+        let closed = is_own.then(|| cache.remove(begun.session_id));
+        drop(cache);
+        drop(closed);
+        NO_SESSION
+    }
+
     /// Creates a session from the partitions of a full fetch, if there is room.
     fn create(&self, by_id: bool, begun: &mut Begun, now: Timestamp) {
         let partitions: IndexMap<_, _> = begun

@@ -215,6 +215,7 @@ impl Connection {
                     return Some(reason);
                 }
             }
+            let muted = self.info.mute.until();
             if self.takes_requests() && self.has_frame() {
                 match is_slice_over {
                     true => tokio::task::yield_now().await,
@@ -255,13 +256,14 @@ impl Connection {
                 self.limits.idle
             };
             let until = now + pause;
+            let first = [self.deadline, muted].into_iter().flatten().min();
             match self
-                .wait(self.deadline.map_or(until, |at| at.min(until)), crowded)
+                .wait(first.map_or(until, |at| at.min(until)), crowded)
                 .await
             {
                 Ok(Woken::Progress) => {}
                 // The deadline is checked at the top of the loop.
-                Ok(Woken::Elapsed) if self.deadline.is_some_and(|at| at <= until) => {}
+                Ok(Woken::Elapsed) if first.is_some_and(|at| at <= until) => {}
                 Ok(Woken::Elapsed) if !crowded => return None,
                 Ok(Woken::Elapsed) => {
                     if self.heard.elapsed() > CROWDED_PATIENCE && self.stalls().await {
@@ -300,8 +302,7 @@ impl Connection {
     async fn wait(&mut self, deadline: Instant, crowded: bool) -> Result<Woken, End> {
         let sleep = tokio::time::sleep_until(deadline);
         tokio::pin!(sleep);
-        let mut look = self
-            .is_full()
+        let mut look = (self.is_full() || self.info.mute.until().is_some())
             .then(|| Box::pin(tokio::time::sleep(GONE_CHECK)));
         poll_fn(|cx| {
             if let Poll::Ready(result) = self.poll_answer(cx) {
@@ -581,6 +582,7 @@ impl Connection {
         !self.is_full()
             && !self.blocked
             && self.farewell.is_none()
+            && self.info.mute.until().is_none()
             && self.ready + self.output.memory() < OUTPUT_MAX
     }
 

@@ -25,6 +25,8 @@ use crate::host::network::{Listening, Network};
 use crate::host::socket::Socket;
 use crate::host::task::guarded_or;
 use crate::metadata::image::Image;
+use crate::quota::quotas::Quotas;
+use crate::quota::rate::Rate;
 use crate::security::distinguished_name;
 use crate::security::listeners::Entry;
 use crate::security::principal::Principal;
@@ -41,11 +43,14 @@ const NAMES_WITHIN: Duration = Duration::from_secs(5);
 
 const MAX_CONNECTIONS: &str = "max.connections";
 const MAX_PER_IP: &str = "max.connections.per.ip";
+const MAX_RATE: &str = "max.connection.creation.rate";
 
 /// Number of open connections, over all listeners, and the limits that apply to them.
 #[derive(Debug, Default)]
 pub struct Admission {
     open: Mutex<Open>,
+    /// Rates of new connections, by listener, and of the whole broker.
+    rates: Mutex<HashMap<Option<Arc<str>>, Rate>>,
     /// Notified when a connection ends.
     freed: Notify,
     known: Mutex<Known>,
@@ -79,6 +84,7 @@ impl Known {
         if let Some((_, allowed)) = &mut self.allowed {
             *allowed = Arc::new(Allowed {
                 of_some: Arc::new(of_some),
+                rates: Arc::clone(&allowed.rates),
                 ..**allowed
             });
         }
@@ -91,6 +97,10 @@ struct Allowed {
     total: usize,
     per_ip: usize,
     of_some: Arc<OfSome>,
+    /// Connections per second; `None` if there is no limit.
+    rate: Option<f64>,
+    /// Limits of single listeners.
+    rates: Arc<HashMap<String, f64>>,
 }
 
 /// Limits of single addresses, from `max.connections.per.ip.overrides`.
@@ -175,6 +185,36 @@ impl Admission {
     }
 }
 
+impl Admission {
+    /// Counts a new connection of a listener. Gives the time for which the listener accepts no other, because they come faster
+    /// than `max.connection.creation.rate` allows. Kafka's `ConnectionQuotas`: a listener of its own for the other brokers is
+    /// not held to the rate of the whole broker.
+    fn pace(
+        &self,
+        listener: &Arc<str>,
+        is_protected: bool,
+        allowed: &Allowed,
+        quotas: &Quotas,
+    ) -> Duration {
+        let own = allowed.rates.get(&**listener).copied();
+        let of_broker = allowed.rate.filter(|_| !is_protected);
+        let limits = [(Some(listener), own), (None, of_broker)];
+        let limits = limits
+            .into_iter()
+            .filter_map(|(of, limit)| Some((of, limit?)));
+        let mut pause_ms = 0;
+        for (of, limit) in limits {
+            let (now, windows) = (quotas.now(), quotas.windows());
+            let mut rates = self.rates.lock();
+            let rate = rates.entry(of.cloned()).or_default();
+            rate.record(1.0, now, windows);
+            // As in Kafka, the pause is one window at most.
+            pause_ms = pause_ms.max(rate.throttle_ms(limit, now, windows).min(windows.size_ms));
+        }
+        Duration::from_millis(pause_ms.unsigned_abs())
+    }
+}
+
 /// Place of an admitted connection. Dropping the place gives it back.
 #[derive(Debug)]
 struct Admitted {
@@ -234,8 +274,12 @@ impl Acceptor {
                 _ = stopping.wait_for(|stop| *stop) => return,
                 place = self.place(peer) => place,
             };
-            if let Some(place) = place {
-                self.take(stream, peer, place);
+            match place {
+                Some(place) => match self.services.quotas.connect(peer.ip()) {
+                    None => self.take(stream, peer, place),
+                    Some(after) => self.hold(stream, peer, place, after),
+                },
+                None => {}
             }
         }
     }
@@ -244,6 +288,16 @@ impl Acceptor {
     /// connection ends. Later connections wait in the backlog of the socket meanwhile, as in Kafka.
     async fn place(&self, peer: SocketAddr) -> Option<Admitted> {
         let mut told = false;
+        let config = &self.services.config;
+        let is_protected =
+            config.listeners.len() > 1 && *self.listener == *config.inter_broker_listener;
+        let (allowed, quotas) = (self.allowed().await, &self.services.quotas);
+        let pause = self
+            .admission
+            .pace(&self.listener, is_protected, &allowed, quotas);
+        if !pause.is_zero() {
+            tokio::time::sleep(pause).await;
+        }
         loop {
             let freed = self.admission.freed.notified();
             let mut freed = std::pin::pin!(freed);
@@ -296,7 +350,17 @@ impl Acceptor {
             _ => Arc::new(at_once),
         };
         let total = settings.int(MAX_CONNECTIONS).max(1) as usize;
+        let is_limited = |rate: &f64| *rate < f64::from(i32::MAX);
+        let own = |listener: &Listener| {
+            let name = &listener.endpoint.name;
+            let key = format!("listener.name.{}.{MAX_RATE}", name.to_lowercase());
+            let rate: f64 = settings.explicit(&key)?.trim().parse().ok()?;
+            is_limited(&rate).then(|| (name.clone(), rate))
+        };
+        let rates: HashMap<_, _> = self.wanted.borrow().iter().filter_map(own).collect();
         let allowed = Arc::new(Allowed {
+            rate: Some(f64::from(settings.int(MAX_RATE))).filter(is_limited),
+            rates: Arc::new(rates),
             total: total.min(host.descriptors.connections_max()),
             per_ip: settings.int(MAX_PER_IP).max(0) as usize,
             of_some,
@@ -327,6 +391,17 @@ impl Acceptor {
             }
         }
         allowed
+    }
+
+    /// Holds a connection whose address makes too many, and closes it after a while. As in Kafka, it is not closed at once, as
+    /// clients would try again at once.
+    fn hold(&self, stream: Socket, peer: SocketAddr, place: Admitted, after: Duration) {
+        tracing::debug!(%peer, listener = %self.listener, ?after, "a connection over the quota of its address");
+        let mut stopping = self.stopping.clone();
+        self.services.host.threads.spawn(async move {
+            let _ = tokio::time::timeout(after, stopping.wait_for(|stop| *stop)).await;
+            drop((stream, place));
+        });
     }
 
     fn take(&self, stream: Socket, peer: SocketAddr, place: Admitted) {
@@ -400,6 +475,7 @@ impl Acceptor {
             local,
             advertised: self.told().or(guessed),
             account: Account::of(&self.services.memory),
+            mute: Arc::default(),
         })
     }
 
@@ -513,6 +589,32 @@ mod tests {
     }
 
     #[test]
+    fn a_listener_pauses_when_connections_come_too_fast() {
+        let quotas = Quotas::new(&Default::default(), &Default::default(), &Image::empty());
+        let allowed = |rate, own: &[(&str, f64)]| Allowed {
+            total: 9,
+            per_ip: 9,
+            of_some: Arc::new(of_some("")),
+            rate,
+            rates: Arc::new(
+                own.iter()
+                    .map(|(name, rate)| ((*name).to_owned(), *rate))
+                    .collect(),
+            ),
+        };
+        let pauses = |protected, allowed: &Allowed| {
+            let (admission, name) = (Admission::default(), Arc::from("A"));
+            let pause = || admission.pace(&name, protected, allowed, &quotas);
+            (0..30).filter(|_| !pause().is_zero()).count()
+        };
+        assert_eq!(pauses(false, &allowed(None, &[])), 0);
+        assert_eq!(pauses(false, &allowed(None, &[("B", 1.0)])), 0);
+        assert!((18..=20).contains(&pauses(false, &allowed(None, &[("A", 1.0)]))));
+        assert!((18..=20).contains(&pauses(false, &allowed(Some(1.0), &[]))));
+        assert_eq!(pauses(true, &allowed(Some(1.0), &[])), 0);
+    }
+
+    #[test]
     fn addresses_have_their_limits_at_once_and_names_when_they_are_looked_up() {
         let (now, is_all) = OfSome::at_once("10.0.0.1:2, ::1:5");
         assert!(is_all && now.text == "10.0.0.1:2, ::1:5");
@@ -525,6 +627,8 @@ mod tests {
                 total: 9,
                 per_ip: 1,
                 of_some,
+                rate: None,
+                rates: Arc::default(),
             })
         };
         let mut known = Known {

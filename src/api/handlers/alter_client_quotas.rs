@@ -1,10 +1,7 @@
 //! AlterClientQuotas (key 49), v0 to v1. KIP-546.
-//!
-//! Quotas are stored as in Apache Kafka but not enforced yet. A warning is logged when the first quota of a kind is set.
 
 use crate::api::context::{Reply, RequestContext};
 use crate::api::rights;
-use crate::metadata::controller::quotas;
 use crate::security::acl::Operation;
 use crate::wire::error_code::ErrorCode;
 use crate::wire::message::alter_client_quotas::{
@@ -33,12 +30,7 @@ pub fn handle(
         return refused(entities, error).into();
     }
     Reply::later(async move {
-        let before = quotas::keys(&context.services.image.load());
         let decided = context.services.controller.ask(request).await;
-        let after = quotas::keys(&context.services.image.load());
-        for key in after.difference(&before) {
-            quotas::warn_of(key);
-        }
         decided.unwrap_or_else(|_| refused(entities, ErrorCode::NotController))
     })
 }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use bytestring::ByteString;
 
+use crate::api::charges::Mutations;
 use crate::api::context::{Reply, RequestContext};
 use crate::api::rights;
 use crate::security::acl::{Operation, ResourceType};
@@ -11,6 +12,9 @@ use crate::wire::error_code::ErrorCode;
 use crate::wire::message::create_partitions::{
     CreatePartitionsRequest, CreatePartitionsResponse, CreatePartitionsTopicResult,
 };
+
+/// First version of clients that know THROTTLING_QUOTA_EXCEEDED (KIP-599).
+const STRICT_SINCE: i16 = 3;
 
 pub fn handle(
     context: RequestContext,
@@ -41,6 +45,25 @@ pub fn handle(
         });
     }
     drop(rights);
+    let mut mutations = Mutations::of(&context, STRICT_SINCE);
+    if let Some(mutations) = &mut mutations {
+        let image = context.services.image.load();
+        request.topics.retain(|topic| {
+            // A topic that is not there, or has as many partitions already, takes nothing: the controller refuses it.
+            let found = image.topics.by_name(&topic.name);
+            let now = found.map_or(usize::MAX, |found| found.partitions.len());
+            let partitions = (topic.count.max(0) as usize).saturating_sub(now);
+            if mutations.take(&topic.name, partitions) {
+                return true;
+            }
+            denied.push(CreatePartitionsTopicResult {
+                name: topic.name.clone(),
+                error_code: ErrorCode::ThrottlingQuotaExceeded.code(),
+                error_message: None,
+            });
+            false
+        });
+    }
     Reply::later(async move {
         let names: Vec<_> = request
             .topics
@@ -67,6 +90,14 @@ pub fn handle(
                 .collect(),
             ..Default::default()
         });
+        if let Some(mutations) = mutations {
+            let failed = response
+                .results
+                .iter()
+                .filter(|topic| topic.error_code != 0);
+            mutations.give_back(failed.map(|topic| &*topic.name));
+            response.throttle_time_ms = mutations.throttle_ms();
+        }
         response.results.extend(denied);
         response
     })

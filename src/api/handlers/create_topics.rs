@@ -6,6 +6,7 @@ use bytestring::ByteString;
 use indexmap::IndexMap;
 
 use super::describe_configs::Source;
+use crate::api::charges::Mutations;
 use crate::api::context::{Reply, RequestContext};
 use crate::api::rights::Rights;
 use crate::config::broker::BrokerSettings;
@@ -19,6 +20,8 @@ use crate::wire::message::create_topics::{
     CreateTopicsRequest, CreateTopicsResponse,
 };
 
+/// First version of clients that know THROTTLING_QUOTA_EXCEEDED (KIP-599).
+const STRICT_SINCE: i16 = 6;
 /// First version whose response has the settings of the new topics.
 const SETTINGS_SINCE: i16 = 5;
 
@@ -33,7 +36,7 @@ pub fn handle(
     mut request: CreateTopicsRequest,
 ) -> Reply<CreateTopicsResponse> {
     let rights = context.rights();
-    let denied = take_denied(&rights, &mut request);
+    let mut denied = take_denied(&rights, &mut request);
     let undescribed: HashSet<ByteString> = {
         let names = request.topics.iter().map(|topic| &topic.name);
         let (describe, kind) = (Operation::DescribeConfigs, ResourceType::Topic);
@@ -41,6 +44,10 @@ pub fn handle(
         hidden.cloned().collect()
     };
     drop(rights);
+    let mut mutations = Mutations::of(&context, STRICT_SINCE);
+    if let Some(mutations) = &mut mutations {
+        denied.extend(take_throttled(&context, mutations, &mut request));
+    }
     Reply::later(async move {
         let tells_settings = context.api_version >= SETTINGS_SINCE;
         let wanted = request.topics.iter().map(|topic| {
@@ -60,6 +67,11 @@ pub fn handle(
             topics: wanted.keys().map(not_controller).collect(),
             ..Default::default()
         });
+        if let Some(mutations) = mutations {
+            let failed = response.topics.iter().filter(|topic| topic.error_code != 0);
+            mutations.give_back(failed.map(|topic| &*topic.name));
+            response.throttle_time_ms = mutations.throttle_ms();
+        }
         let made = response.topics.iter().filter(|topic| topic.error_code == 0);
         let made = made.map(|topic| &*topic.name);
         services.replicas.settled(made).await;
@@ -185,6 +197,40 @@ fn take_denied(
         false
     });
     denied
+}
+
+/// Takes the partitions of the new topics from the client's quota. Removes the topics for which it does not suffice from the
+/// request, and returns their results. A topic that cannot be created takes nothing: the controller refuses it.
+fn take_throttled(
+    context: &RequestContext,
+    mutations: &mut Mutations,
+    request: &mut CreateTopicsRequest,
+) -> Vec<CreatableTopicResult> {
+    let services = &context.services;
+    let image = services.image.load();
+    let default = services.in_force(&image).long("num.partitions");
+    let mut refused = Vec::new();
+    request.topics.retain(|topic| {
+        let partitions = match topic.num_partitions {
+            _ if image.topics.by_name(&topic.name).is_some() => 0,
+            _ if !topic.assignments.is_empty() => topic.assignments.len(),
+            -1 => default.max(0) as usize,
+            count => count.max(0) as usize,
+        };
+        if mutations.take(&topic.name, partitions) {
+            return true;
+        }
+        refused.push(CreatableTopicResult {
+            name: topic.name.clone(),
+            error_code: ErrorCode::ThrottlingQuotaExceeded.code(),
+            num_partitions: -1,
+            replication_factor: -1,
+            configs: Some(Vec::new()),
+            ..Default::default()
+        });
+        false
+    });
+    refused
 }
 
 /// Topic that is created automatically, with the broker's defaults or the settings of the internal topic.

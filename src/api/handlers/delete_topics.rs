@@ -1,26 +1,36 @@
 //! DeleteTopics (key 20), v0 to v6. KIP-4, KIP-516 (by id, v6).
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use bytestring::ByteString;
 
+use crate::api::charges::Mutations;
 use crate::api::context::{Reply, RequestContext};
 use crate::api::rights::{self, Rights};
 use crate::base::ids::Uuid;
-use crate::metadata::image::Image;
+use crate::metadata::image::{Image, Topic};
 use crate::security::acl::{Operation, ResourceType};
 use crate::wire::error_code::ErrorCode;
 use crate::wire::message::delete_topics::{
     DeletableTopicResult, DeleteTopicsRequest, DeleteTopicsResponse,
 };
 
+/// First version of clients that know THROTTLING_QUOTA_EXCEEDED (KIP-599).
+const STRICT_SINCE: i16 = 5;
+
 pub fn handle(
     context: RequestContext,
     mut request: DeleteTopicsRequest,
 ) -> Reply<DeleteTopicsResponse> {
+    let mut mutations = Mutations::of(&context, STRICT_SINCE);
     let denied = {
         let image = context.services.image.load();
-        take_denied(&context.rights(), &image, &mut request)
+        let mut denied = take_denied(&context.rights(), &image, &mut request);
+        if let Some(mutations) = &mut mutations {
+            denied.extend(take_throttled(&image, mutations, &mut request));
+        }
+        denied
     };
     Reply::later(async move {
         let names = request.topic_names.clone();
@@ -44,9 +54,50 @@ pub fn handle(
                 .collect(),
             ..Default::default()
         });
+        if let Some(mutations) = mutations {
+            let failed = response
+                .responses
+                .iter()
+                .filter(|topic| topic.error_code != 0);
+            mutations.give_back(failed.filter_map(|topic| topic.name.as_deref()));
+            response.throttle_time_ms = mutations.throttle_ms();
+        }
         response.responses.extend(denied);
         response
     })
+}
+
+/// Takes the partitions of the topics from the client's quota. Removes the topics for which it does not suffice from the
+/// request, and returns their results. A topic that is not there takes nothing.
+fn take_throttled(
+    image: &Image,
+    mutations: &mut Mutations,
+    request: &mut DeleteTopicsRequest,
+) -> Vec<DeletableTopicResult> {
+    let mut refused = Vec::new();
+    let mut take = |found: Option<&Arc<Topic>>, id: Uuid| {
+        let Some(topic) = found else {
+            return true;
+        };
+        if mutations.take(&topic.name, topic.partitions.len()) {
+            return true;
+        }
+        refused.push(DeletableTopicResult {
+            name: Some((*topic.name).into()),
+            topic_id: id,
+            error_code: ErrorCode::ThrottlingQuotaExceeded.code(),
+            ..Default::default()
+        });
+        false
+    };
+    request
+        .topic_names
+        .retain(|name| take(image.topics.by_name(name), Uuid::ZERO));
+    request.topics.retain(|asked| match &asked.name {
+        Some(name) => take(image.topics.by_name(name), Uuid::ZERO),
+        None => take(image.topics.by_id(asked.topic_id), asked.topic_id),
+    });
+    refused
 }
 
 /// Removes the topics that the client may not delete from the request, and returns their results. A client that may not

@@ -37,6 +37,9 @@ const READ_COMMITTED: i8 = 1;
 const HELD_BACK: Duration = Duration::from_millis(500);
 /// Number of a session's partitions up to which a fetch is planned on the thread that read it, however few the request names.
 const PARTITIONS_IN_PLACE_MAX: usize = 1_000;
+/// Bytes of a response without partitions, and of a partition without records, as quotas count them.
+const RESPONSE_BYTES: usize = 18;
+const PARTITION_BYTES: usize = 38;
 /// Maximum number of partitions in a response that is delayed.
 const HELD_BACK_PARTITIONS_MAX: usize = 16;
 
@@ -121,9 +124,19 @@ pub fn handle(context: RequestContext, request: FetchRequest) -> Reply<FetchResp
         Some(_) => usize::MAX,
         None => services.config.settings.int("fetch.max.bytes").max(0) as usize,
     };
+    // A single answer must not have more than the client's quota allows at once.
+    let quota = match (follower, &context.bill) {
+        (Some(_), Some(bill)) => {
+            bill.exempt();
+            usize::MAX
+        }
+        (None, Some(_)) => context.records_max().unwrap_or(usize::MAX),
+        (_, None) => usize::MAX,
+    };
     let limits = Limits {
         max_bytes: (request.max_bytes.max(0) as usize)
             .min(max_bytes)
+            .min(quota)
             .min(if converts {
                 fetch_conversion::CONVERTED_MAX
             } else {
@@ -409,6 +422,13 @@ pub(super) fn respond(
             log_start: data.log_start_offset,
         })
         .collect();
+    if let Some(throttle_ms) = throttle(context, begun, limits, &said, &answers) {
+        return FetchResponse {
+            throttle_time_ms: throttle_ms,
+            session_id: context.services.sessions.give_up(begun),
+            ..Default::default()
+        };
+    }
     let include = begun.finish(&said);
     let mut responses: Vec<FetchableTopicResponse> = Vec::new();
     for ((wanted, data), include) in begun.wanted.iter().zip(answers).zip(include) {
@@ -447,6 +467,26 @@ pub(super) fn respond(
         responses,
         ..Default::default()
     }
+}
+
+/// Time for which a consumer must wait instead of getting an answer with these partitions, in milliseconds; `None` if it is
+/// within its quota.
+fn throttle(
+    context: &RequestContext,
+    begun: &Begun,
+    limits: Limits,
+    said: &[Said],
+    answers: &[PartitionData],
+) -> Option<i32> {
+    if context.bill.is_none() || limits.follower.is_some() {
+        return None;
+    }
+    let news = begun.incremental.map(|_| begun.news(said));
+    let is_sent = |at: usize| news.as_ref().is_none_or(|news| news.get(at) == Some(&true));
+    let sent = answers.iter().enumerate().filter(|(at, _)| is_sent(*at));
+    let records = sent.map(|(_, data)| data.records.as_ref().map_or(0, Records::len));
+    let bytes: usize = records.map(|records| records + PARTITION_BYTES).sum();
+    context.charge_records(RESPONSE_BYTES + bytes)
 }
 
 /// Current leader of a partition, from the newest metadata.

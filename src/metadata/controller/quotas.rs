@@ -1,8 +1,6 @@
 //! pure: quotas of users, clients and addresses. Kafka's `ClientQuotaControlManager` and `ClientQuotasImage`.
-//!
-//! Quotas are stored and shown, but not enforced yet.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -48,20 +46,6 @@ const OF_USERS_AND_CLIENTS: &[(&str, Number)] = &[
     ("controller_mutation_rate", Number::Double),
 ];
 const OF_ADDRESSES: &[(&str, Number)] = &[("connection_creation_rate", Number::Int)];
-
-/// Warns the operator that quotas of this key are stored but have no effect.
-pub fn warn_of(key: &str) {
-    tracing::warn!(
-        quota = key,
-        "a client quota is set, but it has no effect yet"
-    );
-}
-
-/// All keys of quotas that are set.
-pub fn keys(image: &Image) -> BTreeSet<Arc<str>> {
-    let keys = image.quotas.keys().map(|(_, key)| Arc::clone(key));
-    keys.collect()
-}
 
 /// AlterClientQuotas: each entity succeeds or fails as a whole.
 pub fn alter(
@@ -503,21 +487,5 @@ mod tests {
         let mut image = Image::empty();
         assert_eq!(change(&mut image, &entries)[0], 44);
         assert!(image.quotas.is_empty());
-    }
-
-    #[test]
-    fn the_keys_that_have_quotas_are_known() {
-        let mut image = Image::empty();
-        let request = AlterClientQuotasRequest {
-            entries: vec![AlterClientQuotasRequestEntryData {
-                entity: entity("user=a"),
-                ops: vec![op(RATE, Some(1.0)), op("request_percentage", None)],
-            }],
-            validate_only: false,
-        };
-        assert_eq!(keys(&image), [].into());
-        let decision = alter(&image, &request);
-        apply(&mut image, &decision.records);
-        assert_eq!(keys(&image), [RATE.into()].into());
     }
 }

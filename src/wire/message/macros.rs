@@ -25,6 +25,9 @@ pub trait Message: crate::wire::codec::Field + Default + std::fmt::Debug {
 
     fn is_flexible(version: i16) -> bool;
 
+    /// Time for which a client should wait, in milliseconds; `None` in messages without it.
+    fn throttle_time_ms(&mut self) -> Option<&mut i32>;
+
     /// Reads one message and leaves the bytes after it in `reader`.
     fn read(
         reader: &mut crate::wire::codec::Reader,
@@ -92,6 +95,11 @@ macro_rules! message {
             fn is_flexible(version: i16) -> bool {
                 let flexible: Option<i16> = $flexible;
                 flexible.is_some_and(|first| version >= first)
+            }
+
+            #[allow(unreachable_code)]
+            fn throttle_time_ms(&mut self) -> Option<&mut i32> {
+                message!(@throttle self, { $($body)* })
             }
         }
         message! { $(#[doc = $doc])* struct $name { $($body)* } $($rest)* }
@@ -222,6 +230,20 @@ macro_rules! message {
 
     (@default $ty:ty, ) => { <$ty>::default() };
     (@default $ty:ty, $default:expr) => { $default };
+
+    (
+        @throttle $this:ident, {
+            $(
+                $(#[$ignorable:ident])?
+                $field:ident : $ty:ty [ $($in:tt)* ] $(null [ $($null:tt)* ])? $(tag $tag:literal)? $(= $default:expr)? ;
+            )*
+        }
+    ) => {{
+        $(message!(@throttle_of $this.$field);)*
+        None
+    }};
+    (@throttle_of $this:ident.throttle_time_ms) => { return Some(&mut $this.throttle_time_ms) };
+    (@throttle_of $this:ident.$field:ident) => {};
 
     (@tag) => { None };
     (@tag $tag:literal) => { Some($tag) };
