@@ -530,6 +530,23 @@ mod tests {
     }
 
     #[test]
+    fn an_answer_that_is_given_up_makes_no_session_and_keeps_an_old_one() {
+        let sessions = FetchSessions::new(10, 7);
+        let begun = sessions.begin(request(0, 0, &[0]), 0).unwrap();
+        assert_eq!(sessions.give_up(&begun), 0);
+        assert!(sessions.is_empty());
+        let begun = sessions.begin(request(0, 0, &[0]), 0).unwrap();
+        begun.finish(&[quiet()]);
+        let id = begun.session_id;
+        let begun = sessions.begin(request(id, 1, &[]), 0).unwrap();
+        assert_eq!(sessions.give_up(&begun), id);
+        // The epoch has moved on, and what was not told is still news.
+        assert!(sessions.begin(request(id, 1, &[]), 0).is_err());
+        let begun = sessions.begin(request(id, 2, &[]), 0).unwrap();
+        assert_eq!(begun.wanted.len(), 1);
+    }
+
+    #[test]
     fn wrong_ids_and_epochs_are_refused() {
         let sessions = FetchSessions::new(10, 7);
         sessions.begin(request(0, 0, &[0]), 0).unwrap();

@@ -10,6 +10,7 @@ mod fetches;
 mod files;
 mod groups;
 mod pair;
+mod quotas;
 mod records;
 mod repeats;
 mod security;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use bytestring::ByteString;
 
 use crate::api::answer::distinct;
+use crate::api::charges::Mutations;
 use crate::api::context::{Reply, RequestContext};
 use crate::api::rights::Rights;
 use crate::coordinator::topic::INTERNAL_TOPICS;
@@ -174,19 +175,43 @@ fn asked(request: &MetadataRequest, version: i16) -> Option<Vec<Named>> {
     Some(names.map(Named::Name).collect())
 }
 
+/// For topics that are created automatically, every version is as if it knew THROTTLING_QUOTA_EXCEEDED.
+const STRICT: i16 = 0;
+
 /// Creates topics with the broker's defaults, and internal topics with their own settings.
 pub async fn create(context: &RequestContext, names: &[ByteString]) {
     let image = context.services.image.load();
     let settings = context.services.settings(&image);
-    let topics: Vec<CreatableTopic> = names
+    let mut topics: Vec<CreatableTopic> = names
         .iter()
         .map(|name| super::create_topics::automatic(name, &settings))
         .collect();
+    // As in Kafka, a topic that the client's quota does not allow now is not created: the client asks again for it.
+    let mut mutations = Mutations::of(context, STRICT);
+    if let Some(mutations) = &mut mutations {
+        let default = settings.int("num.partitions");
+        topics.retain(|topic| {
+            let count = match topic.num_partitions {
+                _ if image.topics.by_name(&topic.name).is_some() => 0,
+                -1 => default,
+                count => count,
+            };
+            mutations.take(&topic.name, count.max(0) as usize)
+        });
+    }
+    let names: Vec<ByteString> = topics.iter().map(|topic| topic.name.clone()).collect();
+    if names.is_empty() {
+        return;
+    }
     let request = CreateTopicsRequest {
         topics,
         ..Default::default()
     };
     let created = context.services.controller.ask(request).await;
+    if let (Some(mutations), Ok(answer)) = (&mutations, &created) {
+        let failed = answer.topics.iter().filter(|topic| topic.error_code != 0);
+        mutations.give_back(failed.map(|topic| &*topic.name));
+    }
     let refused = created
         .iter()
         .flat_map(|answer| &answer.topics)
