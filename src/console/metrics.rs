@@ -280,38 +280,36 @@ fn connections(text: &mut Exposition, services: &Services) {
 
 /// Clients that are held to quotas.
 async fn quotas(page: &mut Page<'_>, services: &Services) -> io::Result<()> {
-    type Value = fn(&Figure) -> f64;
-    let bytes = |kind: Kind| matches!(kind, Kind::Produce | Kind::Fetch);
-    let families: [(&str, &str, &(dyn Fn(Kind) -> bool + Sync), Value); 3] = [
+    /// Value of a client in a family; `None` if the family has none of this kind of quota.
+    type Value = fn(&Figure) -> Option<f64>;
+    let families: [(&str, &str, Value); 3] = [
         (
             "kafka_server_quota_byte_rate",
             "Bytes per second of clients with a quota.",
-            &bytes,
-            |figure| figure.rate,
+            |figure| matches!(figure.kind, Kind::Produce | Kind::Fetch).then_some(figure.rate),
         ),
         (
             "kafka_server_quota_request_time",
             "Time of threads for clients with a quota, in percent of one.",
-            &|kind| kind == Kind::Request,
-            |figure| figure.rate,
+            |figure| (figure.kind == Kind::Request).then_some(figure.rate),
         ),
         (
             "kafka_server_quota_throttle_time",
             "The last time that clients with a quota had to wait, in milliseconds.",
-            &|_| true,
-            |figure| figure.throttle_ms as f64,
+            |figure| Some(figure.throttle_ms as f64),
         ),
     ];
     let figures = services.quotas.figures();
-    for (name, help, is_of, value) in families {
+    for (name, help, value) in families {
         page.text.family(name, Gauge, help);
-        for figure in figures.iter().filter(|figure| is_of(figure.kind)) {
+        let of_family = figures.iter().filter_map(|one| Some((one, value(one)?)));
+        for (figure, value) in of_family {
             let resource = format!("{:?}", figure.kind);
             let mut labels: Vec<Label<'_>> = vec![("resource", &resource)];
             labels.extend(figure.key.user.as_ref().map(|user| ("user", user as _)));
             let client = figure.key.client.as_ref();
             labels.extend(client.map(|client| ("clientid", client as _)));
-            page.text.sample(&labels, value(figure));
+            page.text.sample(&labels, value);
             page.turn().await?;
         }
     }

@@ -274,12 +274,10 @@ impl Acceptor {
                 _ = stopping.wait_for(|stop| *stop) => return,
                 place = self.place(peer) => place,
             };
-            match place {
-                Some(place) => match self.services.quotas.connect(peer.ip()) {
-                    None => self.take(stream, peer, place),
-                    Some(after) => self.hold(stream, peer, place, after),
-                },
-                None => {}
+            let Some(place) = place else { continue };
+            match self.services.quotas.connect(peer.ip()) {
+                None => self.take(stream, peer, place),
+                Some(after) => self.hold(stream, peer, place, after),
             }
         }
     }
