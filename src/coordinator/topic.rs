@@ -58,6 +58,13 @@ impl InternalTopic {
     fn partition(&self, index: PartitionIndex) -> Result<Arc<Partition>, ErrorCode> {
         self.replicas.partition(self.name, index)
     }
+
+    /// The partition, if this node leads it in this epoch.
+    fn led(&self, index: PartitionIndex, epoch: LeaderEpoch) -> Result<Arc<Partition>, ErrorCode> {
+        let partition = self.partition(index)?;
+        partition.leads_in_epoch(epoch)?;
+        Ok(partition)
+    }
 }
 
 /// Minimum for the limit of a batch. Smaller values of `message.max.bytes` are meant for producers; a group with one member
@@ -98,35 +105,53 @@ impl RecordLog for InternalTopic {
             .unwrap_or(-1)
     }
 
-    fn bounds(&self, partition: PartitionIndex) -> Result<(Offset, Offset), ErrorCode> {
-        let watermarks = self.partition(partition)?.log().watermarks();
+    fn leads_from(&self, partition: PartitionIndex) -> Result<(LeaderEpoch, Offset), ErrorCode> {
+        let partition = self.partition(partition)?;
+        let epoch = partition.leads_in()?;
+        let end = partition.log().log_end();
+        // Only a leader that leads all the while has an end that is not truncated meanwhile.
+        partition.leads_in_epoch(epoch)?;
+        Ok((epoch, end))
+    }
+
+    fn bounds(
+        &self,
+        partition: PartitionIndex,
+        leader_epoch: LeaderEpoch,
+    ) -> Result<(Offset, Offset), ErrorCode> {
+        let partition = self.led(partition, leader_epoch)?;
+        let watermarks = partition.log().watermarks();
+        // As in `leads_from`.
+        partition.leads_in_epoch(leader_epoch)?;
         Ok((watermarks.log_start, watermarks.log_end))
     }
 
     fn read(
         &self,
         partition: PartitionIndex,
+        leader_epoch: LeaderEpoch,
         from: Offset,
         max_bytes: usize,
     ) -> Result<Bytes, ErrorCode> {
-        let plan = self
-            .partition(partition)?
+        let partition = self.led(partition, leader_epoch)?;
+        let plan = partition
             .log()
             .read(from, max_bytes, ReadEnd::LogEnd, true)
             .map_err(|error| error.code())?;
-        let Some(range) = plan.records else {
-            return Ok(Bytes::new());
-        };
-        range.read().map_err(|_| ErrorCode::KafkaStorageError)
+        let records = plan.records.map_or(Ok(Bytes::new()), |range| range.read());
+        // Records that were read after the epoch may be those of another leader, or half of them.
+        partition.leads_in_epoch(leader_epoch)?;
+        records.map_err(|_| ErrorCode::KafkaStorageError)
     }
 
     fn delete_before(
         &self,
         partition: PartitionIndex,
+        leader_epoch: LeaderEpoch,
         offset: Offset,
         now: Timestamp,
     ) -> Result<(), ErrorCode> {
-        let partition = self.partition(partition)?;
+        let partition = self.led(partition, leader_epoch)?;
         let deleted = partition.delete_records(offset, now);
         deleted.map(|_| ()).map_err(|error| {
             tracing::error!(partition = %partition.name(), %error, "records cannot be deleted");
@@ -365,5 +390,140 @@ impl Publisher for ShareStateTopicWatcher {
             self.runtime
                 .spawn(self.halt.guard("forgetting of share states", forget));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::ids::TopicPartition;
+    use crate::config::broker::BrokerSettings;
+    use crate::host::Host;
+    use crate::log::manager::{LogManager, ManagerSettings};
+    use crate::log::settings::LogSettings;
+    use crate::metadata::record::Record;
+    use crate::metadata::record::schema::{PartitionChangeRecord, PartitionRecord, TopicRecord};
+    use crate::replica::partition::following::{Chore, LeaderAnswer, Step};
+    use crate::wire::batch::builder::BatchBuilder;
+    use crate::wire::batch::header::BatchHeader;
+
+    const NOW: Timestamp = 1_000_000;
+    const TOPIC: Uuid = Uuid([3; 16]);
+    const DIR: Uuid = Uuid([9; 16]);
+
+    struct Stage {
+        _dir: tempfile::TempDir,
+        image: Image,
+        replicas: ReplicaManager,
+        topic: InternalTopic,
+    }
+
+    impl Stage {
+        /// This node is broker 1 and leads in epoch 5.
+        fn new() -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            let dirs = vec![(dir.path().to_owned(), Ok(DIR))];
+            let logs = LogManager::open(&Host::default(), dirs, ManagerSettings::default());
+            let logs = logs.unwrap();
+            logs.load(0, &|_| LogSettings::default(), NOW).unwrap();
+            let settings = BrokerSettings::default();
+            let replicas = ReplicaManager::new(1, Arc::new(logs), settings);
+            let topic = TopicRecord {
+                name: GROUP_TOPIC.into(),
+                topic_id: TOPIC,
+            };
+            let partition = PartitionRecord {
+                partition_id: 0,
+                topic_id: TOPIC,
+                replicas: vec![1, 2],
+                isr: vec![1, 2],
+                leader: 1,
+                leader_epoch: 5,
+                directories: vec![DIR; 2],
+                ..Default::default()
+            };
+            let mut image = Image::empty();
+            for record in [Record::from(topic), partition.into()] {
+                image.apply(&record, 0, &mut Delta::default());
+            }
+            replicas.install(&Arc::new(image.clone()));
+            Self {
+                _dir: dir,
+                image,
+                topic: InternalTopic::new(replicas.clone(), GROUP_TOPIC, 1 << 20),
+                replicas,
+            }
+        }
+
+        fn elect(&mut self, leader: BrokerId) {
+            let mut delta = Delta::default();
+            let change = PartitionChangeRecord {
+                partition_id: 0,
+                topic_id: TOPIC,
+                leader,
+                ..Default::default()
+            };
+            self.image.apply(&change.into(), 0, &mut delta);
+            (self.replicas).on_update(&delta, &Arc::new(self.image.clone()));
+        }
+
+        /// Results of all reads as the leader of an epoch.
+        fn all(&self, epoch: LeaderEpoch) -> [Result<i64, ErrorCode>; 4] {
+            let topic = &self.topic;
+            let led = topic
+                .leads_from(0)
+                .and_then(|(led, end)| match led == epoch {
+                    true => Ok(end),
+                    false => Err(ErrorCode::NotLeaderOrFollower),
+                });
+            let read = topic.read(0, epoch, 0, 1 << 20);
+            [
+                led,
+                topic.bounds(0, epoch).map(|(_, end)| end),
+                read.map(|records| {
+                    let last = BatchHeader::parse(&records).unwrap();
+                    last.next_offset()
+                }),
+                topic.delete_before(0, epoch, 0, NOW).map(|()| 1),
+            ]
+        }
+    }
+
+    /// A coordinator that loaded them would serve offsets that are in no log.
+    #[test]
+    fn records_that_are_about_to_be_truncated_are_not_read() {
+        let mut stage = Stage::new();
+        for end in 1..=3 {
+            let mut builder = BatchBuilder::default();
+            builder.push(NOW, Some(b"k"), Some(b"v"));
+            let appended = stage.topic.append(0, 5, &builder.build(), NOW);
+            assert_eq!(appended, Ok(end));
+        }
+        let ends = [Ok(3), Ok(3), Ok(1), Ok(1)];
+        assert_eq!(stage.all(5), ends);
+        let not_led = [Err(ErrorCode::NotLeaderOrFollower); 4];
+        stage.elect(2);
+        assert_eq!((stage.all(5), stage.all(6)), (not_led, not_led));
+        let partition = stage.topic.partition(0).unwrap();
+        let Step::Fetch(asked) = partition.next_step(6, NOW) else {
+            panic!("{partition:?}");
+        };
+        let diverging = LeaderAnswer::Diverging {
+            epoch: 5,
+            end_offset: 1,
+        };
+        let chores = partition.take_in(&asked, &diverging, 1_000, NOW).unwrap();
+        let [Chore::Cut(cut)] = chores[..] else {
+            panic!("{chores:?}");
+        };
+        stage.elect(1);
+        assert_eq!(stage.all(7), not_led, "the truncation is due");
+        let logs = stage.replicas.logs();
+        let log = logs.get(&TopicPartition::new(GROUP_TOPIC, 0)).unwrap();
+        assert!(logs.cut(&[(log, cut)]).iter().all(Result::is_ok));
+        assert_eq!(stage.all(7), not_led, "the role has not changed");
+        assert!(partition.was_cut(NOW));
+        assert_eq!(stage.all(7), [Ok(1); 4]);
+        assert_eq!(stage.all(5), not_led);
     }
 }

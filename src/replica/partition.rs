@@ -197,6 +197,14 @@ impl Partition {
         leads.then_some(epoch).ok_or(ErrorCode::NotLeaderOrFollower)
     }
 
+    /// Checks that this node leads in this epoch. Errors: NOT_LEADER_OR_FOLLOWER.
+    pub fn leads_in_epoch(&self, epoch: LeaderEpoch) -> Result<(), ErrorCode> {
+        match self.leads_in()? == epoch {
+            true => Ok(()),
+            false => Err(ErrorCode::NotLeaderOrFollower),
+        }
+    }
+
     /// Compares the epoch that a client knows (-1 for none) with the current one.
     pub fn check_epoch(&self, known: LeaderEpoch) -> Result<(), ErrorCode> {
         let current = self.leads_in()?;
@@ -246,10 +254,8 @@ impl Partition {
     pub fn high_watermark_in(&self, epoch: LeaderEpoch) -> Result<Offset, ErrorCode> {
         let high_watermark = self.high_watermark();
         // The high watermark is read before the epoch is checked, so it is that of this epoch or of an earlier one.
-        match self.leads_in()? == epoch {
-            true => Ok(high_watermark),
-            false => Err(ErrorCode::NotLeaderOrFollower),
-        }
+        self.leads_in_epoch(epoch)?;
+        Ok(high_watermark)
     }
 
     /// Whether the leader's high watermark has reached the start of its epoch. Before, an earlier leader may have shown

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::log::RecordLog;
 use super::shard::{Marker, Origin, RawRecord, Shard};
-use crate::base::ids::{Offset, PartitionIndex};
+use crate::base::ids::{LeaderEpoch, Offset, PartitionIndex};
 use crate::wire::batch::header::{BatchHeader, HEADER_SIZE};
 use crate::wire::batch::record::{decompressed, read_raw, records};
 use crate::wire::batch::{BatchError, legacy, split_first};
@@ -32,17 +32,19 @@ pub struct Loaded {
     pub skipped: u64,
 }
 
-/// Applies every record from the start of the log to its current end.
+/// Applies every record from the start of the log to its current end, as the leader of an epoch.
 pub fn load<S: Shard>(
     log: &dyn RecordLog,
     partition: PartitionIndex,
+    leader_epoch: LeaderEpoch,
     shard: &mut S,
 ) -> Result<Loaded, LoadError> {
-    let (mut from, end) = log.bounds(partition).map_err(LoadError::Log)?;
+    let bounds = log.bounds(partition, leader_epoch);
+    let (mut from, end) = bounds.map_err(LoadError::Log)?;
     let mut loaded = Loaded::default();
     while from < end {
         let mut chunk = log
-            .read(partition, from, READ_BYTES)
+            .read(partition, leader_epoch, from, READ_BYTES)
             .map_err(LoadError::Log)?;
         let before = from;
         while let Some(batch) = split_first(&mut chunk) {

@@ -38,21 +38,35 @@ pub trait RecordLog: Send + Sync + 'static {
     /// partition is not on this node, because another leader may commit other records at these offsets.
     fn high_watermark(&self, partition: PartitionIndex, leader_epoch: LeaderEpoch) -> Offset;
 
-    /// Log start offset and log end offset.
-    fn bounds(&self, partition: PartitionIndex) -> Result<(Offset, Offset), ErrorCode>;
+    /// Leader epoch in which this node leads, and log end offset. Errors: NOT_LEADER_OR_FOLLOWER.
+    fn leads_from(&self, partition: PartitionIndex) -> Result<(LeaderEpoch, Offset), ErrorCode>;
 
-    /// Complete batches from `from` on, about `max_bytes` but at least one batch; empty at the end of the log.
+    /// Log start offset and log end offset.
+    ///
+    /// Errors: NOT_LEADER_OR_FOLLOWER if this node does not lead in this epoch. The log of a follower may hold records that are
+    /// about to be truncated, and metadata may name a leader before its log is.
+    fn bounds(
+        &self,
+        partition: PartitionIndex,
+        leader_epoch: LeaderEpoch,
+    ) -> Result<(Offset, Offset), ErrorCode>;
+
+    /// Complete batches from `from` on, about `max_bytes` but at least one batch; empty at the end of the log. Errors: as of
+    /// [`Self::bounds`].
     fn read(
         &self,
         partition: PartitionIndex,
+        leader_epoch: LeaderEpoch,
         from: Offset,
         max_bytes: usize,
     ) -> Result<Bytes, ErrorCode>;
 
-    /// Deletes the records before `offset`, all of which are committed. May wait for a disk.
+    /// Deletes the records before `offset`, all of which are committed. May wait for a disk. Errors: as of [`Self::bounds`], and
+    /// those of the disk.
     fn delete_before(
         &self,
         partition: PartitionIndex,
+        leader_epoch: LeaderEpoch,
         offset: Offset,
         now: Timestamp,
     ) -> Result<(), ErrorCode>;
@@ -120,13 +134,22 @@ pub mod memory {
             self.0.lock().refusing = error;
         }
 
-        /// From now on, appends succeed only in this leader epoch.
+        /// From now on, this node leads only in this leader epoch.
         pub fn lead_from(&self, epoch: LeaderEpoch) {
             self.0.lock().leader_epoch = Some(epoch);
         }
 
         pub fn batches(&self, partition: PartitionIndex) -> usize {
             self.0.lock().partitions.get(&partition).map_or(0, Vec::len)
+        }
+    }
+
+    impl Inner {
+        fn check(&self, leader_epoch: LeaderEpoch) -> Result<(), ErrorCode> {
+            match self.leader_epoch {
+                Some(epoch) if epoch != leader_epoch => Err(ErrorCode::NotLeaderOrFollower),
+                _ => Ok(()),
+            }
         }
     }
 
@@ -142,12 +165,7 @@ pub mod memory {
             if let Some(error) = inner.failing {
                 return Err(error);
             }
-            if inner
-                .leader_epoch
-                .is_some_and(|epoch| epoch != leader_epoch)
-            {
-                return Err(ErrorCode::NotLeaderOrFollower);
-            }
+            inner.check(leader_epoch)?;
             let base = inner.ends.get(&partition).copied().unwrap_or(0);
             let mut bytes = BytesMut::from(&batch[..]);
             stamp(&mut bytes, base, leader_epoch);
@@ -170,8 +188,22 @@ pub mod memory {
             inner.high_watermarks.get(&partition).copied().unwrap_or(0)
         }
 
-        fn bounds(&self, partition: PartitionIndex) -> Result<(Offset, Offset), ErrorCode> {
+        fn leads_from(
+            &self,
+            partition: PartitionIndex,
+        ) -> Result<(LeaderEpoch, Offset), ErrorCode> {
             let inner = self.0.lock();
+            let end = inner.ends.get(&partition).copied().unwrap_or(0);
+            Ok((inner.leader_epoch.unwrap_or(0), end))
+        }
+
+        fn bounds(
+            &self,
+            partition: PartitionIndex,
+            leader_epoch: LeaderEpoch,
+        ) -> Result<(Offset, Offset), ErrorCode> {
+            let inner = self.0.lock();
+            inner.check(leader_epoch)?;
             let end = inner.ends.get(&partition).copied().unwrap_or(0);
             let batches = inner.partitions.get(&partition);
             let first = batches.and_then(|batches| batches.first());
@@ -181,10 +213,12 @@ pub mod memory {
         fn read(
             &self,
             partition: PartitionIndex,
+            leader_epoch: LeaderEpoch,
             from: Offset,
             max_bytes: usize,
         ) -> Result<Bytes, ErrorCode> {
             let inner = self.0.lock();
+            inner.check(leader_epoch)?;
             let mut out = BytesMut::new();
             for (base, batch) in inner.partitions.get(&partition).into_iter().flatten() {
                 if *base >= from && (out.is_empty() || out.len() < max_bytes) {
@@ -197,6 +231,7 @@ pub mod memory {
         fn delete_before(
             &self,
             partition: PartitionIndex,
+            _: LeaderEpoch,
             offset: Offset,
             _: Timestamp,
         ) -> Result<(), ErrorCode> {

@@ -441,7 +441,7 @@ impl<S: Shard> Task<S> {
         // Most partitions are empty; they become active at once and can answer the next request in the queue.
         if self
             .log
-            .bounds(partition)
+            .bounds(partition, epoch)
             .is_ok_and(|(start, end)| start == end)
         {
             let shard = Box::new((self.make)(partition, epoch));
@@ -460,7 +460,7 @@ impl<S: Shard> Task<S> {
             tokio::time::sleep(after).await;
             let result = threads
                 .blocking(move || {
-                    loader::load(&*log, partition, &mut *shard).map(|loaded| (shard, loaded))
+                    loader::load(&*log, partition, epoch, &mut *shard).map(|loaded| (shard, loaded))
                 })
                 .await;
             let Some(itself) = itself.upgrade() else {
@@ -488,12 +488,23 @@ impl<S: Shard> Task<S> {
         {
             return;
         }
+        let end = self.log.bounds(partition, epoch).map(|(_, end)| end);
+        let result = result.and_then(|loaded| Ok((loaded, end.map_err(LoadError::Log)?)));
         match result {
+            Err(LoadError::Log(ErrorCode::NotLeaderOrFollower)) => {
+                tracing::debug!(
+                    coordinator = self.name,
+                    partition,
+                    epoch,
+                    "partition is not led yet"
+                );
+                self.load(partition, epoch, RELOAD_AFTER);
+            }
             Err(error) => {
                 tracing::error!(coordinator = self.name, partition, %error, "partition cannot be loaded");
                 self.load(partition, epoch, RELOAD_AFTER);
             }
-            Ok((mut shard, loaded)) => {
+            Ok(((mut shard, loaded), end)) => {
                 tracing::debug!(
                     coordinator = self.name,
                     partition,
@@ -509,7 +520,6 @@ impl<S: Shard> Task<S> {
                 let mut out = Output::new(self.log.batch_bytes_max() - HEADER_SIZE);
                 shard.on_image(&self.image, &Delta::default());
                 shard.loaded(now, &mut out);
-                let end = self.log.bounds(partition).map_or(0, |(_, end)| end);
                 self.slots.insert(
                     partition,
                     Slot::Active(Active {

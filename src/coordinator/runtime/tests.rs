@@ -247,7 +247,7 @@ async fn only_elected_partitions_answer_and_a_successor_knows_what_was_said() {
     tokio::time::sleep(Duration::from_millis(1)).await;
     assert_eq!(hear(&second).await, "a c b");
     let mut loaded = Words::default();
-    load(&*log, 7, &mut loaded).unwrap();
+    load(&*log, 7, 1, &mut loaded).unwrap();
     assert_eq!(loaded.said.join(" "), "a c b");
 }
 
@@ -433,6 +433,25 @@ async fn what_was_decided_in_another_epoch_is_not_appended() {
     coordinator.elected(7, 2);
     tokio::time::sleep(Duration::from_secs(2)).await;
     assert_eq!(coordinator.ask(7, Ask::Say("c")).await.unwrap(), ["a", "c"]);
+}
+
+/// The metadata name this node before its log is truncated: what is there until then is nobody's.
+#[tokio::test(start_paused = true)]
+async fn a_partition_is_loaded_when_its_log_is_led_and_not_before() {
+    let log = Arc::new(MemoryLog::default());
+    let coordinator = start(&log);
+    for records in [false, true] {
+        let epoch = 1 + i32::from(records);
+        log.lead_from(0);
+        coordinator.elected(7, epoch);
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        let early = coordinator.ask(7, Ask::Say("early")).await;
+        assert_eq!(early, Err(ErrorCode::CoordinatorLoadInProgress));
+        log.lead_from(epoch);
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        coordinator.ask(7, Ask::Say("a")).await.unwrap();
+    }
+    assert_eq!(hear(&coordinator).await, "a a");
 }
 
 #[tokio::test(start_paused = true)]

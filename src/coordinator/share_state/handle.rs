@@ -177,7 +177,7 @@ impl ShareStateHandle {
 
     async fn prune_one(&self, partition: PartitionIndex) -> Result<(), ErrorCode> {
         // All snapshots requested below are appended at or after this offset.
-        let (_, before) = self.log.log.bounds(partition)?;
+        let (epoch, before) = self.log.log.leads_from(partition)?;
         let mut behind = None;
         loop {
             let request = ShareStateRequest::Snapshot(behind);
@@ -189,7 +189,7 @@ impl ShareStateHandle {
             }
         }
         let (log, now) = (Arc::clone(&self.log), self.log.host.clock.now());
-        let delete = move || log.log.delete_before(partition, before, now);
+        let delete = move || log.log.delete_before(partition, epoch, before, now);
         self.log.host.threads.blocking(delete).await
     }
 
