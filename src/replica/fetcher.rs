@@ -225,12 +225,14 @@ impl Fetchers {
         }
     }
 
-    /// Makes the lane of a partition ask the partition again for its next step.
-    fn again(&self, partition: &Arc<Partition>) {
+    /// Makes the lane of a partition ask the partition again for its next step, unless it is the lane `but`. That lane may not
+    /// have read yet that the partition has left it.
+    fn again_elsewhere(&self, partition: &Arc<Partition>, but: &Arc<Mailbox>) {
         let state = self.inner.state.lock();
         if let Some(place) = state.places.get(&partition.key())
             && Arc::ptr_eq(&place.partition, partition)
             && let Some(lane) = state.lanes.get(&place.route)
+            && !Arc::ptr_eq(&lane.mailbox, but)
         {
             let follows = (Arc::clone(partition), place.epoch);
             lane.mailbox.put(partition.key(), Some(follows));
@@ -396,7 +398,8 @@ impl Work {
     async fn run(mut self) {
         loop {
             if !self.read_letters() {
-                return;
+                // A truncation that has begun must end: until then the partition takes no step and no role.
+                return self.do_chores().await;
             }
             for key in self.lane.due(self.fetchers.now()) {
                 self.look(key);
@@ -408,19 +411,21 @@ impl Work {
             let mailbox = Arc::clone(&self.mailbox);
             tokio::select! {
                 biased;
-                () = mailbox.closed() => return,
+                // The next turn reads that the lane has ended.
+                () = mailbox.closed() => {}
                 () = self.round() => {}
             }
         }
     }
 
-    /// Applies the changes in the mailbox. False if the lane has ended.
+    /// Applies the changes in the mailbox. False if the lane has ended: then it has no partitions, but may have chores.
     fn read_letters(&mut self) -> bool {
         let (changes, is_closed) = {
             let mut letters = self.mailbox.letters.lock();
             (std::mem::take(&mut letters.changes), letters.is_closed)
         };
         if is_closed {
+            self.partitions.clear();
             return false;
         }
         for (key, change) in changes {
@@ -626,16 +631,20 @@ impl Work {
                 self.chores
                     .extend(chores.map(|chore| (Arc::clone(&partition), chore)));
             }
-            Err(error) => self.fail(key, &error),
+            Err(error) => {
+                let partition = Arc::clone(partition);
+                self.fail(&partition, true, &error);
+            }
         }
     }
 
-    /// Stops following a partition until the metadata has a newer epoch for it. The other partitions of the lane continue.
-    fn fail(&mut self, key: Key, error: &AppendError) {
-        if let Some((partition, _)) = self.partitions.get(&key) {
-            tracing::error!(partition = %partition.name(), %error, "a replica cannot follow its leader any more");
+    /// Stops following a partition, if it is of this lane, until the metadata has a newer epoch for it. The other partitions of
+    /// the lane continue.
+    fn fail(&mut self, partition: &Partition, is_ours: bool, error: &AppendError) {
+        tracing::error!(partition = %partition.name(), %error, "a replica cannot follow its leader any more");
+        if is_ours {
+            self.leave(partition.key());
         }
-        self.leave(key);
     }
 
     /// Asks for log end offsets and log start offsets (ListOffsets).
@@ -724,6 +733,9 @@ impl Work {
     /// Does the pending chores on a blocking thread, then asks the partitions for their next steps.
     async fn do_chores(&mut self) {
         let chores = std::mem::take(&mut self.chores);
+        if chores.is_empty() {
+            return;
+        }
         let (inner, now) = (Arc::clone(&self.fetchers.inner), self.fetchers.now());
         let threads = &self.fetchers.inner.logs.host().threads;
         let work = move || do_all(&inner.logs, chores, now);
@@ -743,11 +755,12 @@ impl Work {
                 self.fetchers.assign([&partition]);
             }
             match result {
-                Err(error) if is_ours => self.fail(key, &error),
-                _ if is_ours => self.look(key),
-                // The partition has moved to another lane, which waits for the end of this chore.
-                _ => self.fetchers.again(&partition),
+                Err(error) => self.fail(&partition, is_ours, &error),
+                Ok(()) if is_ours => self.look(key),
+                Ok(()) => {}
             }
+            // The partition may have moved to another lane, which waits for the end of this chore.
+            self.fetchers.again_elsewhere(&partition, &self.mailbox);
         }
     }
 }
@@ -828,6 +841,12 @@ fn answer_of(part: PartitionData) -> Result<LeaderAnswer, AppendError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::ids::{Offset, TopicPartition, Uuid};
+    use crate::host::Host;
+    use crate::log::manager::ManagerSettings;
+    use crate::log::settings::LogSettings;
+    use crate::replica::leader::{Assignment, Rules};
+    use crate::replica::partition::News;
     use crate::wire::batch::builder::BatchBuilder;
     use crate::wire::message::fetch::EpochEndOffset;
 
@@ -882,5 +901,158 @@ mod tests {
             let error = answer_of(part(records)).unwrap_err();
             assert_eq!(error.code(), ErrorCode::CorruptMessage);
         }
+    }
+
+    struct NoLeader;
+
+    impl Leader for NoLeader {
+        fn fetch<'a>(
+            &'a mut self,
+            _: &'a FetchRequest,
+            _: Duration,
+        ) -> Answering<'a, FetchResponse> {
+            Box::pin(std::future::pending())
+        }
+
+        fn list_offsets<'a>(
+            &'a mut self,
+            _: &'a ListOffsetsRequest,
+            _: Duration,
+        ) -> Answering<'a, ListOffsetsResponse> {
+            Box::pin(std::future::pending())
+        }
+    }
+
+    /// A partition that follows broker 2 in epoch 6, with two records of epoch 5 and a lane for it.
+    struct Stage {
+        _dir: tempfile::TempDir,
+        fetchers: Fetchers,
+        partition: Arc<Partition>,
+    }
+
+    const NOW: Timestamp = 1_000_000;
+
+    fn lanes(count: i32) -> BrokerSettings {
+        let overrides = [("num.replica.fetchers".to_owned(), count.to_string())];
+        BrokerSettings::new(overrides.into())
+    }
+
+    impl Stage {
+        fn new(settings: LogSettings) -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            let id = Uuid([9; 16]);
+            let dirs = vec![(dir.path().to_owned(), Ok(id))];
+            let host = Host::simulated(NOW, 1);
+            let logs = LogManager::open(&host, dirs, ManagerSettings::default()).unwrap();
+            // With two lanes the partition is in the second one, with a single one in the first.
+            let index = (0..).find(|index| number_of((id, *index), 2) == 1).unwrap();
+            let name = TopicPartition::new("t", index);
+            let log = logs.get_or_create(&name, id, id, &settings, NOW).unwrap();
+            let mut records = Vec::new();
+            for offset in 0..2 {
+                let mut builder = BatchBuilder::default().at(offset, 5);
+                builder.push(NOW, None, Some(b"v"));
+                records.extend_from_slice(&builder.build());
+            }
+            let records = Replicated::check(records.into()).unwrap();
+            log.append_as_follower(&records, 2, NOW).unwrap().unwrap();
+            let news = News {
+                assignment: Assignment {
+                    leader: 2,
+                    epoch: 6,
+                    partition_epoch: 6,
+                    replicas: &[1, 2],
+                    isr: &[1, 2],
+                },
+                rules: Rules {
+                    min_isr: 1,
+                    lag_max_ms: 30_000,
+                },
+                alive: &|_| None,
+                now: NOW,
+            };
+            let partition = Partition::new("t".into(), id, index, log, 1, &news);
+            let fetchers = Fetchers::new(1, Arc::new(logs), &lanes(2));
+            let partition = Arc::new(partition);
+            fetchers.assign([&partition]);
+            Self {
+                _dir: dir,
+                fetchers,
+                partition,
+            }
+        }
+
+        /// The only lane that has no task yet.
+        fn lane(&self) -> Work {
+            let (_, mailbox) = self.fetchers.inner.state.lock().new.pop().unwrap();
+            Work {
+                fetchers: self.fetchers.clone(),
+                leader_id: 2,
+                leader: Box::new(NoLeader),
+                mailbox,
+                lane: Lane::default(),
+                partitions: BTreeMap::new(),
+                chores: Vec::new(),
+                questions: Vec::new(),
+                in_step: BTreeSet::new(),
+                is_lost: false,
+            }
+        }
+
+        fn fetches_from(&self) -> Option<Offset> {
+            match self.partition.next_step(6, NOW) {
+                Step::Fetch(fetch) => Some(fetch.offset),
+                _ => None,
+            }
+        }
+
+        /// A lane whose last answer says that the log is to be cut at 1.
+        fn about_to_cut(&self) -> Work {
+            let mut work = self.lane();
+            assert!(work.read_letters());
+            let Step::Fetch(asked) = self.partition.next_step(6, NOW) else {
+                panic!("{:?}", self.partition);
+            };
+            let diverging = PartitionData {
+                partition_index: self.partition.index,
+                diverging_epoch: EpochEndOffset {
+                    epoch: 5,
+                    end_offset: 1,
+                },
+                ..Default::default()
+            };
+            let (key, terms) = (self.partition.key(), self.fetchers.terms());
+            work.take_in(key, &asked, diverging, &terms);
+            assert!(!work.chores.is_empty());
+            work
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_truncation_that_has_begun_ends_though_its_lane_is_closed() {
+        let stage = Stage::new(LogSettings::default());
+        let work = stage.about_to_cut();
+        stage.fetchers.set_settings(&lanes(1));
+        assert_eq!(stage.fetches_from(), None);
+        work.run().await;
+        assert_eq!(stage.fetches_from(), Some(1));
+        let mut other = stage.lane();
+        assert!(other.read_letters());
+        assert_eq!(other.lane.ask(NOW).unwrap().named.len(), 1);
+    }
+
+    /// The new lane was told to wait, and the old one has not read yet that it has lost the partition.
+    #[tokio::test(start_paused = true)]
+    async fn a_lane_that_waits_for_a_truncation_in_another_one_hears_of_its_end() {
+        let stage = Stage::new(LogSettings::default());
+        let mut work = stage.about_to_cut();
+        stage.fetchers.set_settings(&lanes(1));
+        let mut other = stage.lane();
+        assert!(other.read_letters());
+        assert_eq!(other.lane.ask(NOW), None);
+        work.do_chores().await;
+        assert!(other.read_letters());
+        let ask = other.lane.ask(NOW).unwrap();
+        assert_eq!(ask.named[0].1.offset, 1);
     }
 }
