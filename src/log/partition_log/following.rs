@@ -138,6 +138,12 @@ impl PartitionLog {
         work(state.log_start, state.log_end, &state.epochs)
     }
 
+    /// The log end offset, if `flush.messages` requires that the records before it are flushed now.
+    pub fn must_flush_up_to(&self) -> Option<Offset> {
+        let state = self.state.lock();
+        state.has_unflushed_messages().then_some(state.log_end)
+    }
+
     /// Loads information about batches from before the log was opened, so that the next append need not wait for a disk.
     pub fn recall(&self) {
         self.settings_for_check();

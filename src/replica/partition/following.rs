@@ -173,7 +173,11 @@ impl Partition {
             return Step::Wait;
         }
         match self.view(|log| follower.next(log, now)) {
-            Ahead::Fetch(fetch) => Step::Fetch(fetch),
+            // A fetch tells the leader that the follower has the records before it. Another lane may still flush them.
+            Ahead::Fetch(fetch) => match self.log.must_flush_up_to() {
+                Some(end) => Step::Do(Chore::Flush(end)),
+                None => Step::Fetch(fetch),
+            },
             Ahead::AskEnd => Step::AskEnd,
             Ahead::AskStart => Step::AskStart,
             Ahead::Cut(offset) => Step::Do(cutting.begin(Cut::At(offset))),

@@ -320,7 +320,13 @@ fn what_a_follower_must_have_on_disk_is_flushed_before_it_asks_for_more() {
     assert_eq!(stage.take_in(&asked, &led(0, 6, 1)), []);
     let asked = stage.next_fetch(6);
     assert_eq!(stage.take_in(&asked, &led(1, 6, 1)), [Chore::Flush(2)]);
-    let asked = stage.next_fetch(6);
+    // A lane that does not know of this chore must not fetch either, in this epoch or the next one.
+    stage.learn(2, 7, &[1, 2]);
+    let step = stage.partition.next_step(7, NOW);
+    assert_eq!(step, Step::Do(Chore::Flush(2)));
+    stage.partition.log.flush_up_to(2, NOW).unwrap();
+    stage.learn(2, 8, &[1, 2]);
+    let asked = stage.next_fetch(8);
     let deleted = LeaderAnswer::Records {
         records: Replicated::check(Bytes::new()).unwrap(),
         high_watermark: 2,
