@@ -143,8 +143,9 @@ struct Change {
 }
 
 impl LeaderState {
-    /// Begins to lead. `log_end` and `high_watermark` are those of this node's replica; `before` is the state of an earlier
-    /// epoch that this node led, if there was one.
+    /// Begins to lead. `log_end` and `high_watermark` are those of this node's replica; `before` is the state of the last epoch
+    /// that this node led, if there was one. The state is used only if its epoch is the one before: in an epoch between,
+    /// another leader may have truncated the followers' logs. Kafka differs: it uses the state of any earlier epoch.
     pub fn new(
         me: BrokerId,
         assignment: &Assignment<'_>,
@@ -166,6 +167,7 @@ impl LeaderState {
             followers: Vec::new(),
             change: None,
         };
+        let before = before.filter(|before| before.epoch.checked_add(1) == Some(this.epoch));
         let known = before.map_or(&[][..], |before| &before.followers);
         this.take_replicas(assignment, known, alive);
         for follower in &mut this.followers {

@@ -116,7 +116,7 @@ pub struct Model {
     pub metadata: Metadata,
     pub replicas: BTreeMap<BrokerId, Replica>,
     pub letters: Vec<Letter>,
-    /// Records that were acknowledged to clients.
+    /// Records that were acknowledged to clients, or shown to consumers by a leader's high watermark.
     pub acked: BTreeMap<Offset, Record>,
     /// Appends with acks=all that wait: leader, leader epoch, offset and record.
     waiting: Vec<(BrokerId, LeaderEpoch, Offset, Record)>,
@@ -912,6 +912,20 @@ impl Model {
 
     fn check(&mut self) {
         self.acknowledge();
+        for replica in self.replicas.values() {
+            assert!(replica.high_watermark <= replica.log_end(), "{replica:?}");
+            if let Role::Leader(leader) = &replica.role {
+                let before = self.marks.entry(leader.epoch()).or_default();
+                assert!(leader.high_watermark() >= *before, "{leader:?}");
+                let shown = replica.log_start.max(*before)..leader.high_watermark();
+                *before = leader.high_watermark();
+                for offset in shown {
+                    let record = replica.record(offset).unwrap();
+                    let known = *self.acked.entry(offset).or_insert(record);
+                    assert!(known == record || self.was_unclean, "{offset}: {replica:?}");
+                }
+            }
+        }
         let metadata = &self.metadata;
         assert!(
             !metadata.isr.is_empty() || self.keeps_eligible,
@@ -941,14 +955,6 @@ impl Model {
             let differs = (a.log_start.max(b.log_start)..end)
                 .find(|offset| a.record(*offset) != b.record(*offset));
             assert_eq!(differs, None, "{} and {}: {self:#?}", a.id, b.id);
-        }
-        for replica in self.replicas.values() {
-            assert!(replica.high_watermark <= replica.log_end(), "{replica:?}");
-            if let Role::Leader(leader) = &replica.role {
-                let before = self.marks.entry(leader.epoch()).or_default();
-                assert!(leader.high_watermark() >= *before, "{leader:?}");
-                *before = leader.high_watermark();
-            }
         }
     }
 

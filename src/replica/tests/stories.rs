@@ -15,6 +15,7 @@
 //! | a follower's high watermark does not go back; is within its log | `a_leader_that_knows_less`, `a_high_watermark_lies_within`; a seed |
 //! | an offset out of range leads to a truncation; to a log that begins anew | `what_is_out_of_range`, `kafka_9491`; a seed |
 //! | a fenced follower waits; so does one that gets the same answer again | `a_follower_that_is_refused_waits` |
+//! | the positions of followers are those of the epoch before, and of no earlier one | `a_leader_that_missed_an_epoch` |
 //! | a replica that may have joined counts | `kafka_14154` |
 //! | a replica that may leave still counts | `who_leaves_the_isr` |
 //! | no joining below the epoch's start; below the high watermark; while lagging | `kafka_7128`, `nobody_joins_the_isr_below`, `kafka_19996`; a seed |
@@ -239,6 +240,7 @@ fn kafka_9491_a_log_that_begins_anew_is_committed_up_to_its_start() {
 #[test]
 fn kafka_13141_a_diverging_fetch_says_nothing_of_what_the_follower_has() {
     let mut model = diverged(4, &[0, 0, 4], &[0, 0, 2, 2, 2]);
+    model.acked.clear();
     model.metadata.isr = vec![1, 2];
     model.metadata.partition_epoch += 1;
     model.learn(1);
@@ -789,4 +791,35 @@ fn a_leader_that_stays_one_knows_its_followers() {
     assert_eq!(leader.high_watermark(), 3);
     let late = later + LAG_MAX_MS + 1;
     assert_eq!(members(leader.shrink(late)), Some(vec![1]));
+}
+
+/// Several epochs of the metadata may come at once: the leader of epoch 0 hears of epoch 2 and not of epoch 1.
+#[test]
+fn a_leader_that_missed_an_epoch_does_not_know_where_its_followers_end() {
+    let mut model = Model::new(3, 1);
+    model.append(1).unwrap();
+    for _ in 0..2 {
+        (2..=3).for_each(|id| model.fetch(id));
+    }
+    assert_eq!(model.at(1).high_watermark, 1);
+    for _ in 0..2 {
+        model.append(1).unwrap();
+        model.fetch(3);
+    }
+    model.fetch(3);
+    assert_eq!((model.at(1).high_watermark, model.at(3).log_end()), (1, 3));
+    // Broker 2 leads without these records, and broker 3 gives them up.
+    model.elect(2);
+    (2..=3).for_each(|id| model.learn(id));
+    model.fetch(3);
+    assert_eq!(model.at(3).log_end(), 1);
+    model.fence(2);
+    assert_eq!((model.metadata.leader, model.metadata.epoch), (1, 2));
+    model.learn(1);
+    assert_eq!(model.at(1).high_watermark, 1);
+    model.learn(3);
+    for _ in 0..3 {
+        model.fetch(3);
+    }
+    assert_eq!((model.at(1).high_watermark, model.at(3).log_end()), (3, 3));
 }
