@@ -509,7 +509,7 @@ impl Work {
         };
         if answer.error_code != 0 {
             let code = code_of(answer.error_code);
-            return self.lane.refused(code, terms.backoff_ms, now);
+            return self.lane.refused(&ask, code, terms.backoff_ms, now);
         }
         let mut parts = Vec::new();
         for topic in answer.responses {

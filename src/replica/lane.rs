@@ -194,17 +194,19 @@ impl Lane {
     }
 
     /// Handles an error of the whole request.
-    pub fn refused(&mut self, code: ErrorCode, backoff_ms: i64, now: Timestamp) {
+    pub fn refused(&mut self, ask: &Ask, code: ErrorCode, backoff_ms: i64, now: Timestamp) {
         let id = match code {
             ErrorCode::FetchSessionIdNotFound => NO_SESSION,
             _ => self.session_id,
         };
         self.begin_anew(id);
-        // The leader does not know the session, or its epoch: the lane needs no pause before a full request.
-        let is_of_session = matches!(
-            code,
-            ErrorCode::FetchSessionIdNotFound | ErrorCode::InvalidFetchSessionEpoch
-        );
+        // The leader does not know the session, or its epoch: the lane needs no pause before a full request. A full request
+        // has no session that could be unknown, and would be repeated without a pause for ever.
+        let is_of_session = ask.session_epoch != FIRST_EPOCH
+            && matches!(
+                code,
+                ErrorCode::FetchSessionIdNotFound | ErrorCode::InvalidFetchSessionEpoch
+            );
         if !is_of_session {
             self.not_before = Some(now.saturating_add(backoff_ms));
         }
@@ -266,6 +268,12 @@ mod tests {
         ask.forgotten.iter().map(|(_, index)| *index).collect()
     }
 
+    /// The leader answers the next request with an error.
+    fn refuse(lane: &mut Lane, code: ErrorCode) {
+        let ask = lane.ask(NOW).unwrap();
+        lane.refused(&ask, code, BACKOFF, NOW);
+    }
+
     /// A lane with a session that contains all of its partitions.
     fn with_session(count: i32) -> Lane {
         let mut lane = lane(count);
@@ -325,17 +333,17 @@ mod tests {
         type Loss = fn(&mut Lane);
         let losses: [(Loss, i32, Option<Timestamp>); 5] = [
             (
-                |lane| lane.refused(ErrorCode::FetchSessionIdNotFound, BACKOFF, NOW),
+                |lane| refuse(lane, ErrorCode::FetchSessionIdNotFound),
                 0,
                 None,
             ),
             (
-                |lane| lane.refused(ErrorCode::InvalidFetchSessionEpoch, BACKOFF, NOW),
+                |lane| refuse(lane, ErrorCode::InvalidFetchSessionEpoch),
                 77,
                 None,
             ),
             (
-                |lane| lane.refused(ErrorCode::FetchSessionTopicIdError, BACKOFF, NOW),
+                |lane| refuse(lane, ErrorCode::FetchSessionTopicIdError),
                 77,
                 Some(NOW + BACKOFF),
             ),
@@ -360,6 +368,22 @@ mod tests {
             let ask = lane.ask(deadline.unwrap_or(NOW)).unwrap();
             assert_eq!((ask.session_id, ask.session_epoch), (id, 0));
             assert_eq!(named(&ask).len(), 3);
+        }
+    }
+
+    #[test]
+    fn a_full_request_that_is_refused_is_not_repeated_at_once() {
+        for code in [
+            ErrorCode::FetchSessionIdNotFound,
+            ErrorCode::InvalidFetchSessionEpoch,
+        ] {
+            for mut lane in [lane(3), with_session(3)] {
+                let id = lane.session_id;
+                lane.lost(BACKOFF, NOW - BACKOFF);
+                refuse(&mut lane, code);
+                assert_eq!(lane.ask(NOW + BACKOFF - 1), None, "{code} {id}");
+                assert_eq!(lane.ask(NOW + BACKOFF).unwrap().session_epoch, 0);
+            }
         }
     }
 
