@@ -256,6 +256,12 @@ impl Fetchers {
         self.assign(&all);
     }
 
+    /// Number of partitions that are followed.
+    #[cfg(test)]
+    pub fn followed(&self) -> usize {
+        self.inner.state.lock().places.len()
+    }
+
     #[cfg(test)]
     pub fn lanes(&self) -> usize {
         self.inner.state.lock().lanes.len()

@@ -495,10 +495,7 @@ impl ReplicaManager {
             (index, told.hosting(index, opened.log))
         });
         let made: Vec<_> = made.collect();
-        let online: Vec<_> = made
-            .iter()
-            .filter_map(|(_, hosting)| hosting.online().cloned())
-            .collect();
+        let mut online = Vec::new();
         {
             let mut topics = self.inner.topics.write();
             let Some(hosted) = topics.by_id.get(&topic.id) else {
@@ -509,8 +506,10 @@ impl ReplicaManager {
                 let Some(slot) = hosted.partitions.get_mut(index as usize) else {
                     continue;
                 };
-                // The slot may be offline by now because its log directory has failed.
+                // The slot may be offline by now because its log directory has failed, or empty because the replica went to
+                // other nodes. Then nobody would ever take the partition away from the fetchers.
                 if matches!(slot, Hosting::Coming) {
+                    online.extend(hosting.online().cloned());
                     *slot = hosting;
                 }
             }

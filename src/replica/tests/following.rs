@@ -176,6 +176,16 @@ impl Node {
         (marks.log_start, marks.high_watermark, marks.log_end)
     }
 
+    /// Makes and removes directories.
+    fn work(&self) {
+        while let Some((piece, place)) = self.replicas.next_piece() {
+            self.replicas.work_on(&piece, place);
+            if self.replicas.worked(&piece) {
+                self.replicas.finish(&piece, true);
+            }
+        }
+    }
+
     async fn serve(&self, request: &FetchRequest) -> FetchResponse {
         let mut wanted = Vec::new();
         for topic in &request.topics {
@@ -500,6 +510,18 @@ impl Cluster {
         }
     }
 
+    /// Assigns partition 1 to other brokers; broker 1 leads.
+    fn reassign(&self, replicas: &[BrokerId]) {
+        self.change(PartitionChangeRecord {
+            partition_id: 1,
+            topic_id: TOPIC,
+            replicas: Some(replicas.to_vec()),
+            directories: Some(vec![Uuid([9; 16]); replicas.len()]),
+            isr: Some(vec![1]),
+            ..Default::default()
+        });
+    }
+
     fn elect(&self, leader: BrokerId) {
         for partition_id in 0..PARTITIONS {
             self.change(PartitionChangeRecord {
@@ -678,6 +700,32 @@ async fn lanes_end_with_what_they_fetch() {
     running.end().await;
 }
 
+/// A reassignment takes the replica away while its directory is made.
+#[tokio::test(start_paused = true)]
+async fn a_replica_that_is_not_wanted_any_more_when_it_is_made_is_not_followed() {
+    let (cluster, running) = Cluster::begin();
+    let follower = cluster.node(2);
+    let has_log = || {
+        let logs = follower.replicas.logs();
+        logs.get(&TopicPartition::new("t", 1)).is_some()
+    };
+    let followed = || follower.replicas.fetchers().followed();
+    assert_eq!(followed(), 3);
+    cluster.reassign(&[1]);
+    follower.work();
+    cluster.reassign(&[1, 2]);
+    let (piece, place) = follower.replicas.next_piece().unwrap();
+    follower.replicas.work_on(&piece, place);
+    assert!(follower.replicas.worked(&piece));
+    assert!(has_log());
+    cluster.reassign(&[1]);
+    follower.replicas.finish(&piece, true);
+    assert_eq!(followed(), 2);
+    follower.work();
+    assert!(!has_log());
+    running.end().await;
+}
+
 /// A reassignment takes the replica away from a node, and brings it back later.
 #[tokio::test(start_paused = true)]
 async fn a_replica_that_goes_to_other_nodes_is_deleted_here() {
@@ -686,29 +734,11 @@ async fn a_replica_that_goes_to_other_nodes_is_deleted_here() {
         cluster.node(1).append(index, "v");
     }
     cluster.until_equal().await;
-    let reassign = |replicas: &[BrokerId]| {
-        cluster.change(PartitionChangeRecord {
-            partition_id: 1,
-            topic_id: TOPIC,
-            replicas: Some(replicas.to_vec()),
-            directories: Some(vec![Uuid([9; 16]); replicas.len()]),
-            isr: Some(vec![1]),
-            ..Default::default()
-        });
-    };
     let follower = cluster.node(2);
-    let work = || {
-        while let Some((piece, place)) = follower.replicas.next_piece() {
-            follower.replicas.work_on(&piece, place);
-            if follower.replicas.worked(&piece) {
-                follower.replicas.finish(&piece, true);
-            }
-        }
-    };
     let name = TopicPartition::new("t", 1);
     let has_log = || follower.replicas.logs().get(&name).is_some();
-    reassign(&[1]);
-    work();
+    cluster.reassign(&[1]);
+    follower.work();
     assert!(!has_log());
     let error = follower.replicas.partition("t", 1).unwrap_err();
     assert_eq!(error, ErrorCode::NotLeaderOrFollower);
@@ -720,8 +750,8 @@ async fn a_replica_that_goes_to_other_nodes_is_deleted_here() {
             .is_some()
     );
     cluster.node(1).append(1, "w");
-    reassign(&[1, 2]);
-    work();
+    cluster.reassign(&[1, 2]);
+    follower.work();
     cluster.until_equal().await;
     running.end().await;
 }
