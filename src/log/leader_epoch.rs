@@ -74,6 +74,29 @@ impl LeaderEpochs {
         Some((known, end))
     }
 
+    /// Offset up to which a log with these epochs and this end has the records of another log: the end of the latest epoch that
+    /// both logs have. Without epochs, as in logs of old message formats, it is the smaller end.
+    pub fn common_end(&self, end: Offset, other: &Self, other_end: Offset) -> Offset {
+        let mut common = end.min(other_end);
+        if other.entries.is_empty() {
+            return common;
+        }
+        for &(epoch, start) in self.entries.iter().rev() {
+            match other.end_of(epoch, other_end) {
+                Some((theirs, their_end)) if theirs == epoch && other.has(epoch) => {
+                    return common.min(their_end);
+                }
+                _ => common = common.min(start),
+            }
+        }
+        common
+    }
+
+    fn has(&self, epoch: LeaderEpoch) -> bool {
+        let found = (self.entries).binary_search_by_key(&epoch, |(epoch, _)| *epoch);
+        found.is_ok()
+    }
+
     /// Removes epochs that start at or after `end`. Returns whether something changed.
     pub fn truncate_end(&mut self, end: Offset) -> bool {
         let kept = self.entries.partition_point(|&(_, start)| start < end);
@@ -110,6 +133,26 @@ mod tests {
         assert_eq!(epochs.end_of(1, 99), Some((1, 10)));
         assert_eq!(epochs.epoch_of(9), None);
         assert_eq!(epochs.epoch_of(20), Some(4));
+    }
+
+    #[test]
+    fn logs_have_the_same_records_up_to_the_end_of_their_latest_common_epoch() {
+        let of = |entries: &[(LeaderEpoch, Offset)]| LeaderEpochs::from_entries(entries.to_vec());
+        let (five, six) = (of(&[(5, 0)]), of(&[(5, 0), (6, 80)]));
+        assert_eq!(five.common_end(100, &six, 130), 80);
+        assert_eq!(six.common_end(130, &five, 100), 80);
+        assert_eq!(six.common_end(100, &six, 130), 100);
+        assert_eq!(five.common_end(70, &six, 130), 70);
+        // Epochs that only one of the logs has.
+        let seven = of(&[(5, 0), (7, 60), (8, 90)]);
+        assert_eq!(six.common_end(130, &seven, 130), 60);
+        assert_eq!(of(&[(6, 80)]).common_end(130, &of(&[(7, 60)]), 130), 80);
+        // Compaction removed the first records of epoch 6 from the one that was copied later.
+        assert_eq!(of(&[(5, 0), (6, 95)]).common_end(120, &six, 130), 120);
+        // Old message formats have no epochs.
+        let none = LeaderEpochs::default();
+        assert_eq!(none.common_end(50, &six, 130), 50);
+        assert_eq!(six.common_end(90, &none, 50), 50);
     }
 
     #[test]

@@ -751,10 +751,8 @@ impl LogManager {
         let (mut is_outdated, mut was_cleaned) = (false, false);
         let cut = |(log, cut): &(Arc<PartitionLog>, Cut)| {
             let recovery_point = log.recovery_point();
-            let (done, end) = match *cut {
-                Cut::At(offset) => (log.truncate_to(offset), offset),
-                Cut::StartAnewAt(offset) => (log.start_anew_at(offset), offset),
-            };
+            let done = self.cut_with_copy(log, *cut);
+            let (Cut::At(end) | Cut::StartAnewAt(end)) = *cut;
             is_outdated |= end < recovery_point || matches!(cut, Cut::StartAnewAt(_));
             if let Some(dirty) = self.first_dirty.lock().get_mut(log.partition())
                 && *dirty > end

@@ -191,6 +191,11 @@ struct State {
     log_start: Offset,
     high_watermark: HighWatermark,
     log_end: Offset,
+    /// Number of truncations since the log was opened. Work that is planned with the state locked and done without is discarded
+    /// if the number has changed meanwhile: the same offsets may hold other records.
+    cuts: u64,
+    /// For a copy of a log: the `cuts` of that log up to which the copy was truncated too.
+    cuts_of_original: u64,
     durability: Durability,
     /// Files of removed segments, with the time of the removal; they are deleted after `file.delete.delay.ms`.
     doomed: Vec<(Timestamp, Vec<PathBuf>)>,
@@ -231,6 +236,8 @@ impl PartitionLog {
             log_start: found.log_start,
             high_watermark: high_watermark.clone(),
             log_end: found.log_end,
+            cuts: 0,
+            cuts_of_original: 0,
             durability: Durability::found(
                 found.recovery_point,
                 found.epochs_file,
@@ -363,6 +370,11 @@ impl PartitionLog {
 
     pub fn recovery_point(&self) -> Offset {
         self.state.lock().durability.recovery_point()
+    }
+
+    /// Number of truncations since the log was opened.
+    pub(in crate::log) fn cuts(&self) -> u64 {
+        self.state.lock().cuts
     }
 
     /// The log start offset if a checkpoint must store it: it lies inside of the first segment, or a power failure could still

@@ -108,7 +108,42 @@ impl LogManager {
         match copy.copy_from(&log, max_bytes, now)? {
             Copied::Bytes(bytes) => Ok(bytes),
             Copied::Overtaken => self.begin_anew(copy, &log, now),
+            Copied::Truncated => {
+                // The truncation of the copy may be under way.
+                drop(self.finishing.lock());
+                match copy.is_truncated_like(&log) {
+                    true => Ok(1),
+                    false => self.begin_anew(copy, &log, now),
+                }
+            }
         }
+    }
+
+    /// Truncates or restarts the log of a follower, and its future replica, if there is one, before other records can be
+    /// appended to the log. Kafka truncates a future replica by the leader epochs of its log; so does a start
+    /// ([`Self::cut_copies`]).
+    pub(super) fn cut_with_copy(
+        &self,
+        log: &Arc<PartitionLog>,
+        cut: Cut,
+    ) -> Result<(), StorageError> {
+        let partition = log.partition();
+        // The lock is held so that the copy neither takes the place of the log nor goes meanwhile.
+        let _alone = self.future(partition).map(|_| self.finishing.lock());
+        match cut {
+            Cut::At(offset) => log.truncate_to(offset)?,
+            Cut::StartAnewAt(offset) => log.start_anew_at(offset)?,
+        }
+        let is_current = self.get(partition).is_some_and(|it| Arc::ptr_eq(&it, log));
+        if let Some(copy) = self.future(partition).filter(|_| is_current) {
+            let marks = log.reader().watermarks();
+            let anew = marks.log_start == marks.log_end;
+            if let Err(error) = copy.truncate_like(log, marks.log_end, anew) {
+                // The next round of copying begins anew.
+                tracing::error!(%partition, %error, "the copy of a replica cannot be truncated with it");
+            }
+        }
+        Ok(())
     }
 
     /// Replaces a log by its future replica, if only little is missing. The metadata already have the new directory.
@@ -154,9 +189,10 @@ impl LogManager {
         Ok(true)
     }
 
-    /// Truncates future replicas after a start. Records that a copy has but its log has lost belong to an abandoned history,
-    /// and records that the copy itself has lost may be in its middle, so only flushed records are kept. `unclean` are the
-    /// directories without a clean stop.
+    /// Truncates future replicas after a start. Records that a copy has but its log has lost belong to an abandoned history:
+    /// those behind the log's end, and those of leader epochs that end earlier in the log, which may have been truncated while
+    /// the directory of the copy was offline. Records that the copy itself has lost may be in its middle, so only flushed
+    /// records are kept. `unclean` are the directories without a clean stop.
     pub(super) fn cut_copies(&self, unclean: &[PathBuf], now: Timestamp) {
         let is_unclean = |log: &PartitionLog| {
             let dir = log.dir();
@@ -167,11 +203,17 @@ impl LogManager {
             let Some(log) = self.get(partition) else {
                 continue;
             };
-            let mut keep = log.reader().log_end().min(copy.reader().log_end());
+            let (end, epochs) = copy.with_ends(|_, end, epochs| (end, epochs.clone()));
+            let mut keep = log.with_ends(|log_start, log_end, theirs| {
+                let common = epochs.common_end(end, theirs, log_end);
+                // A log that began anew below the copy has records that the copy would leave out.
+                let begins_below = log_start < copy.reader().log_start();
+                if begins_below { Offset::MIN } else { common }
+            });
             if is_unclean(&copy) {
                 keep = keep.min(copy.recovery_point());
             }
-            if keep == copy.reader().log_end() {
+            if keep == end {
                 continue;
             }
             let cut = if keep > copy.reader().watermarks().log_start {

@@ -25,6 +25,17 @@ pub enum Copied {
     Bytes(usize),
     /// The next records for the copy were deleted from the log: the copy must begin anew at the log start offset.
     Overtaken,
+    /// The log was truncated, and the copy was not yet: it may have records that the log has lost.
+    Truncated,
+}
+
+/// The next records for a copy.
+struct Part {
+    records: Replicated,
+    has_records: bool,
+    log_start: Offset,
+    /// Number of truncations of the log when the records were located.
+    cuts: u64,
 }
 
 impl PartitionLog {
@@ -34,13 +45,14 @@ impl PartitionLog {
         path: &Path,
         now: Timestamp,
     ) -> Result<Self, AppendError> {
-        let (disk, settings, start) = self.warmly(|state, reach| {
+        let (disk, settings, start, cuts) = self.warmly(|state, reach| {
             let (from, end) = (state.log_start, state.log_end);
             // The log start offset may be inside a batch, which is copied whole, or before the first batch that compaction has
             // kept.
             let first = state.plan_copy(from, end, 1, reach)?;
             let start = first.map_or(from, |plan| plan.base_offset.min(from));
-            Ok((state.disk.clone(), Arc::clone(&state.settings), start))
+            let settings = Arc::clone(&state.settings);
+            Ok((state.disk.clone(), settings, start, state.cuts))
         })?;
         disk.create_dir(path).at("create", path)?;
         dir::write_partition_metadata(disk.dir(path), self.topic_id())?;
@@ -52,8 +64,18 @@ impl PartitionLog {
         let partition = self.partition.clone();
         let id = self.topic_id();
         let copy = Self::open(disk.dir(path), partition, id, settings, known, start, now)?;
-        copy.state.lock().durability.dir_made();
+        {
+            let mut state = copy.state.lock();
+            state.durability.dir_made();
+            state.cuts_of_original = cuts;
+        }
         Ok(copy)
+    }
+
+    /// Whether this copy was truncated whenever its log was.
+    pub(in crate::log) fn is_truncated_like(&self, log: &Self) -> bool {
+        let cuts = log.cuts();
+        self.state.lock().cuts_of_original == cuts
     }
 
     /// Appends up to about `max_bytes` of missing records to this copy. The log is locked only while they are located.
@@ -63,42 +85,73 @@ impl PartitionLog {
         max_bytes: usize,
         now: Timestamp,
     ) -> Result<Copied, AppendError> {
-        let from = self.reader().log_end();
-        let planned = log.warmly(|state, reach| {
+        match self.next_part(log, max_bytes)? {
+            Ok(part) => self.take_part(&part, now),
+            Err(hindrance) => Ok(hindrance),
+        }
+    }
+
+    /// Reads the next missing records; the inner error tells why there is no part.
+    fn next_part(&self, log: &Self, max_bytes: usize) -> Result<Result<Part, Copied>, AppendError> {
+        let (from, agreed) = self.locked(|state| Ok((state.log_end, state.cuts_of_original)))?;
+        let (planned, log_start, cuts) = log.warmly(|state, reach| {
             let (log_start, end) = (state.log_start, state.log_end);
             if from > end {
-                return Ok(None);
+                return Ok((None, log_start, state.cuts));
             }
             let plan = state.plan_copy(from.max(log_start), end, max_bytes, reach)?;
             // The log start offset may be inside the next batch.
             let next = plan.as_ref().map_or(log_start, |plan| plan.base_offset);
             let is_overtaken = from < log_start && from < next;
-            Ok((!is_overtaken).then_some((plan, log_start)))
+            Ok(((!is_overtaken).then_some(plan), log_start, state.cuts))
         })?;
-        let Some((plan, log_start)) = planned else {
-            return Ok(Copied::Overtaken);
+        if agreed != cuts {
+            return Ok(Err(Copied::Truncated));
+        }
+        let Some(plan) = planned else {
+            return Ok(Err(Copied::Overtaken));
         };
-        let records = match &plan {
-            Some(plan) => log.watch(read(plan, log))?,
-            None => Bytes::new(),
+        let read = plan
+            .as_ref()
+            .map_or(Ok(Bytes::new()), |plan| read(plan, log));
+        let records = match read {
+            // What should be read is gone; the disk is well.
+            Err(_) if log.cuts() != cuts => return Ok(Err(Copied::Truncated)),
+            read => log.watch(read)?,
         };
-        let len = records.len();
-        let records = Replicated::check(records)?;
+        let has_records = plan.is_some();
+        let records = match Replicated::check(records) {
+            // Other records are being written there.
+            Err(_) if log.cuts() != cuts => return Ok(Err(Copied::Truncated)),
+            checked => checked?,
+        };
+        Ok(Ok(Part {
+            records,
+            has_records,
+            log_start,
+            cuts,
+        }))
+    }
+
+    fn take_part(&self, part: &Part, now: Timestamp) -> Result<Copied, AppendError> {
         {
             let mut copy = self.state.lock();
             copy.check_health()?;
-            let appended = copy.append_copied(&records, now);
+            if copy.cuts_of_original != part.cuts {
+                return Ok(Copied::Truncated);
+            }
+            let appended = copy.append_copied(&part.records, now);
             copy.watch(appended)?;
-            if plan.is_some() {
+            if part.has_records {
                 copy.high_watermark.set(copy.log_end);
             }
-            let log_start = copy.log_start.max(log_start.min(copy.log_end));
+            let log_start = copy.log_start.max(part.log_start.min(copy.log_end));
             copy.begin_at(log_start);
         }
-        if plan.is_some() {
+        if part.has_records {
             self.remove_before_start(now)?;
         }
-        Ok(Copied::Bytes(len))
+        Ok(Copied::Bytes(part.records.bytes().len()))
     }
 
     /// Steps 2 to 5: afterwards this log uses the directory of the copy. False if the copy lacks too much; nothing has changed
@@ -157,10 +210,11 @@ impl PartitionLog {
 
     /// Gives the copy the last missing records if they are few; otherwise returns false.
     fn give_rest(&self, copy: &Self, now: Timestamp) -> Result<bool, AppendError> {
-        let from = copy.locked(|state| Ok(state.log_end))?;
+        let (from, cuts) = copy.locked(|state| Ok((state.log_end, state.cuts_of_original)))?;
+        // Both turns are held, so neither log is truncated from here on.
         let planned = self.warmly(|state, reach| {
             let end = state.log_end;
-            if from < state.log_start || from > end {
+            if state.cuts != cuts || from < state.log_start || from > end {
                 return Ok(None);
             }
             Ok(Some(state.plan_copy(from, end, LAST_STRETCH, reach)?))
@@ -602,5 +656,38 @@ mod tests {
         let end = log.reader().log_end();
         log.advance_start(end, NOW).unwrap();
         assert_eq!(copy.copy_from(&log, 1, NOW).unwrap(), Copied::Overtaken);
+    }
+
+    /// Records that were read from the log, and truncated there before they are in the copy.
+    #[test]
+    fn what_was_truncated_meanwhile_does_not_get_into_the_copy() {
+        let root = tempfile::tempdir().unwrap();
+        fs::create_dir(root.path().join("t-0")).unwrap();
+        let log = open(&root.path().join("t-0"), false);
+        (0..4).for_each(|_| append(&log, 1, records("old")));
+        let copy = log.begin_copy(&root.path().join("t-0.x-future"), NOW);
+        let copy = copy.unwrap();
+        let first = copy.next_part(&log, 1).unwrap().unwrap();
+        assert!(matches!(copy.take_part(&first, NOW), Ok(Copied::Bytes(bytes)) if bytes > 0));
+        let held = copy.reader().log_end();
+        // 1. The copy has none of what goes, and the records are in flight.
+        let part = copy.next_part(&log, 1 << 20).unwrap().unwrap();
+        log.truncate_to(held).unwrap();
+        assert_eq!(copy.copy_from(&log, 1, NOW).unwrap(), Copied::Truncated);
+        copy.truncate_like(&log, held, false).unwrap();
+        append(&log, 2, records("new"));
+        assert_eq!(copy.take_part(&part, NOW).unwrap(), Copied::Truncated);
+        assert_eq!(copy.reader().log_end(), held);
+        while copy.copy_from(&log, 1 << 20, NOW).unwrap() != Copied::Bytes(0) {}
+        assert_eq!(bytes(&copy), bytes(&log));
+        // 2. The copy was not truncated, as its disk failed.
+        log.truncate_to(held).unwrap();
+        append(&log, 3, records("newest"));
+        append(&log, 3, records("newest"));
+        assert!(!copy.is_truncated_like(&log));
+        assert_eq!(copy.copy_from(&log, 1, NOW).unwrap(), Copied::Truncated);
+        let (doomed, place) = (root.path().join("t-0.x-delete"), root.path().join("t-0.x"));
+        assert!(!log.take_over(&copy, &doomed, &place, NOW).unwrap());
+        assert!(root.path().join("t-0").exists() && !place.exists());
     }
 }

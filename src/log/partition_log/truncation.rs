@@ -7,10 +7,7 @@ impl PartitionLog {
     /// start the log [begins anew](Self::start_anew_at).
     pub fn truncate_to(&self, offset: Offset) -> Result<(), StorageError> {
         let _turn = self.turn.lock();
-        self.locked(|state| match offset < state.log_start {
-            true => state.start_anew_at(offset),
-            false => state.truncate_to(offset),
-        })
+        self.locked(|state| state.truncate_to(offset))
     }
 
     /// Removes all records: the log then begins and ends at `offset`, without leader epochs and producers. Kafka's
@@ -19,15 +16,40 @@ impl PartitionLog {
         let _turn = self.turn.lock();
         self.locked(|state| state.start_anew_at(offset))
     }
+
+    /// Truncates this copy of a log like the log, before other records can be appended to the log: `offset` is the log's end
+    /// offset now.
+    pub(in crate::log) fn truncate_like(
+        &self,
+        log: &Self,
+        offset: Offset,
+        anew: bool,
+    ) -> Result<(), StorageError> {
+        let cuts = log.cuts();
+        let _turn = self.turn.lock();
+        self.locked(|state| {
+            match anew {
+                true => state.start_anew_at(offset)?,
+                false => state.truncate_to(offset)?,
+            }
+            // In the same turn of the lock: records that were read from the log before must not be appended in between.
+            state.cuts_of_original = cuts;
+            Ok(())
+        })
+    }
 }
 
 impl State {
     fn truncate_to(&mut self, offset: Offset) -> Result<(), StorageError> {
+        if offset < self.log_start {
+            return self.start_anew_at(offset);
+        }
         if offset >= self.log_end {
             // An epoch without records in this log may be unknown to the leader (KAFKA-10706).
             return self.forget_epochs_from(self.log_end);
         }
         let keep = self.segments.index_of(offset);
+        self.cuts += 1;
         // Readers do not read what is being removed.
         self.high_watermark.lower_to(offset);
         let mut cutting = Cutting::of(self.place());
@@ -63,6 +85,7 @@ impl State {
     /// 2. the file of leader epochs is emptied: the log begins where the checkpoint of log start offsets says;
     /// 3. the new segment is created.
     fn start_anew_at(&mut self, offset: Offset) -> Result<(), StorageError> {
+        self.cuts += 1;
         let mut cutting = Cutting::of(self.place());
         cutting.begin()?;
         let created = self.segments.active().created;
