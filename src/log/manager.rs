@@ -672,10 +672,17 @@ impl LogManager {
                 continue;
             }
             let first_dirty = self.first_dirty.lock().get(partition).copied().unwrap_or(0);
+            let cuts = log.cuts();
             match log.compact(first_dirty, budget, now) {
                 Ok(Some(next)) => {
                     tracing::info!(%partition, from = first_dirty, to = next, bytes = log.reader().size(), "compacted a log");
-                    self.first_dirty.lock().insert(partition.clone(), next);
+                    {
+                        let mut all = self.first_dirty.lock();
+                        // A truncation has another beginning of the dirty part, and corrects it only after its count.
+                        if log.cuts() == cuts {
+                            all.insert(partition.clone(), next);
+                        }
+                    }
                     let _alone = self.writing_checkpoints.lock();
                     self.write_cleaned();
                     got_on |= next > first_dirty;

@@ -10,6 +10,21 @@ use crate::log::compaction::{self, Budget, LastWord, Sources};
 /// Number of segments that are taken out of the log at once; appends wait meanwhile.
 const SEGMENTS_AT_ONCE: usize = 64;
 
+/// State of a log when its compaction began.
+struct Begun {
+    place: Place,
+    cuts: u64,
+}
+
+impl Begun {
+    fn of(state: &State) -> Self {
+        Self {
+            place: Place::of(state),
+            cuts: state.cuts,
+        }
+    }
+}
+
 impl PartitionLog {
     /// Moves the log start offset to `offset`, but not beyond the high watermark, and removes segments that lie before it.
     pub fn advance_start(&self, offset: Offset, now: Timestamp) -> Result<Offset, StorageError> {
@@ -83,8 +98,8 @@ impl PartitionLog {
 
     /// Compacts the log if that is due, within `budget`; returns where the next pass begins.
     ///
-    /// Segments are read and written without the lock. If retention or truncation removed one of them meanwhile, the result is
-    /// discarded.
+    /// Segments are read and written without the lock. If retention removed one of them meanwhile, or the log was truncated, the
+    /// result is discarded: after a truncation, segments with the same base offsets may have other records.
     pub(in crate::log) fn compact(
         &self,
         first_dirty: Offset,
@@ -93,24 +108,26 @@ impl PartitionLog {
     ) -> Result<Option<Offset>, StorageError> {
         let planned = self.warmly(|state, reach| {
             let planned = state.plan_compaction(first_dirty, now, reach)?;
-            Ok(planned.map(|(sources, plan)| (Place::of(state), sources, plan)))
+            Ok(planned.map(|(sources, plan)| (Begun::of(state), sources, plan)))
         })?;
-        let Some((place, sources, plan)) = planned else {
+        let Some((begun, sources, plan)) = planned else {
             return Ok(None);
         };
         // A record is removed because of a newer one, which must not be lost in a power failure.
         self.flush_sealed()?;
         let rewritten = match compaction::rewrite(&sources, &plan, budget, now) {
             Ok(rewritten) => rewritten,
+            // What was to be read is gone, or other records are there.
+            Err(_) if self.cuts() != begun.cuts => return Ok(None),
             // A segment that retention removed meanwhile is not a disk error; the result is discarded.
             Err(error) if error.source.kind() == ErrorKind::NotFound => return Err(error),
-            Err(error) => return self.blame(&place, error).map(|()| None),
+            Err(error) => return self.blame(&begun.place, error).map(|()| None),
         };
         let Some(rewritten) = rewritten else {
             return Ok(None);
         };
         for (replaced, segment) in rewritten.segments {
-            if !self.swap(&place, &replaced, segment, now)? {
+            if !self.swap(&begun, &replaced, segment, now)? {
                 return Ok(None);
             }
         }
@@ -118,13 +135,13 @@ impl PartitionLog {
     }
 
     /// Replaces the segments with the given base offsets by a compacted one: steps 2 to 4 of [`compaction`]. If not all of them
-    /// exist any more, the files of the compacted segment are removed, and the result is false.
+    /// exist any more, or the log was truncated, the files of the compacted segment are removed, and the result is false.
     ///
     /// Readers use the compacted segment before the files of the replaced ones are renamed. Only the files of the compacted
     /// segment are renamed with the state locked.
     fn swap(
         &self,
-        made_in: &Place,
+        begun: &Begun,
         replaced: &[Offset],
         mut cleaned: Segment,
         now: Timestamp,
@@ -132,13 +149,14 @@ impl PartitionLog {
         let _turn = self.turn.lock();
         let (disk, dir, range) = self.locked(|state| {
             let range = state.range_of(replaced);
-            let range = range.filter(|_| cleaned.path().starts_with(&state.dir));
+            let range = range
+                .filter(|_| cleaned.path().starts_with(&state.dir) && state.cuts == begun.cuts);
             Ok((state.disk.clone(), state.dir.clone(), range))
         })?;
         let Some(range) = range else {
             return match recovery::remove_files(&cleaned) {
                 Ok(()) => Ok(false),
-                Err(error) => self.blame(made_in, error).map(|()| false),
+                Err(error) => self.blame(&begun.place, error).map(|()| false),
             };
         };
         let place = disk.dir(&dir);
