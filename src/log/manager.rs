@@ -753,14 +753,20 @@ impl LogManager {
 
     /// Truncates or restarts logs of followers; returns the result of each, in order. Checkpoint files with offsets that a log does
     /// not have any more are replaced before records are appended to it: after a crash, recovery would trust new records up to
-    /// those offsets without having checked them.
+    /// those offsets without having checked them, or take them for committed.
     pub fn cut(&self, cuts: &[(Arc<PartitionLog>, Cut)]) -> Vec<Result<(), StorageError>> {
         let (mut is_outdated, mut was_cleaned) = (false, false);
         let cut = |(log, cut): &(Arc<PartitionLog>, Cut)| {
-            let recovery_point = log.recovery_point();
+            // Files have these offsets or lower ones.
+            let before = [
+                log.recovery_point(),
+                log.high_watermark().get(),
+                log.reader().log_start(),
+            ];
             let done = self.cut_with_copy(log, *cut);
             let (Cut::At(end) | Cut::StartAnewAt(end)) = *cut;
-            is_outdated |= end < recovery_point || matches!(cut, Cut::StartAnewAt(_));
+            is_outdated |=
+                before.iter().any(|offset| end < *offset) || matches!(cut, Cut::StartAnewAt(_));
             if let Some(dirty) = self.first_dirty.lock().get_mut(log.partition())
                 && *dirty > end
             {
@@ -774,6 +780,7 @@ impl LogManager {
             self.write_checkpoints();
         }
         if was_cleaned {
+            let _alone = self.writing_checkpoints.lock();
             self.write_cleaned();
         }
         done
