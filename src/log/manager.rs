@@ -765,6 +765,8 @@ impl LogManager {
             ];
             let done = self.cut_with_copy(log, *cut);
             let (Cut::At(end) | Cut::StartAnewAt(end)) = *cut;
+            // The log may end before the offset, where a batch began.
+            let end = end.min(log.reader().log_end());
             is_outdated |=
                 before.iter().any(|offset| end < *offset) || matches!(cut, Cut::StartAnewAt(_));
             if let Some(dirty) = self.first_dirty.lock().get_mut(log.partition())

@@ -3,8 +3,9 @@
 use super::*;
 
 impl PartitionLog {
-    /// Truncates the log to `offset`, and removes the leader epochs that begin at or after it. For an offset below the log
-    /// start the log [begins anew](Self::start_anew_at).
+    /// Truncates the log to `offset`, and removes the leader epochs that begin at or after it. A batch that contains the offset
+    /// goes as a whole; then the log ends where the batch began. Kafka differs: the log ends at `offset`, and no answer of a
+    /// leader continues there. For an offset below the log start the log [begins anew](Self::start_anew_at).
     pub fn truncate_to(&self, offset: Offset) -> Result<(), StorageError> {
         let _turn = self.turn.lock();
         self.locked(|state| state.truncate_to(offset))
@@ -49,6 +50,20 @@ impl State {
             return self.forget_epochs_from(self.log_end);
         }
         let keep = self.segments.index_of(offset);
+        let segment = &mut self.segments[keep];
+        let first = segment.locate(offset, Reach::Disk)?;
+        let position = first.as_ref().map_or(segment.size, |span| span.position);
+        let offset = match first {
+            // A batch behind the offset is one behind a gap that compaction has left.
+            Some(span) if span.magic == MAGIC_V2 => offset.min(span.base_offset),
+            Some(span) => {
+                let message = segment.read(&span, Reach::Disk)?;
+                offset.min(recovery::base_for(&span, &message))
+            }
+            None => offset,
+        };
+        // The log start offset may lie in the batch too.
+        let offset = offset.max(self.log_start);
         self.cuts += 1;
         // Readers do not read what is being removed.
         self.high_watermark.lower_to(offset);
@@ -59,9 +74,6 @@ impl State {
             recovery::remove_files(segment)?;
         }
         let active = self.segments.active_mut();
-        let position = active
-            .locate(offset, Reach::Disk)?
-            .map_or(active.size, |span| span.position);
         active.truncate(position, offset)?;
         // Without this sync a power loss could leave old batches after new ones, with valid checksums.
         active.sync()?;
