@@ -600,7 +600,7 @@ fn says_nothing(disk: &Disk, path: &Path) -> Result<bool, StorageError> {
 }
 
 /// State of producers from the newest valid snapshot at or below the log end offset, and the batches after it.
-fn load_producers(
+pub fn load_producers(
     dir: Dir<'_>,
     segments: &mut Segments,
     snapshots: &[Offset],

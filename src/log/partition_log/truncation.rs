@@ -77,15 +77,21 @@ impl State {
         active.truncate(position, offset)?;
         // Without this sync a power loss could leave old batches after new ones, with valid checksums.
         active.sync()?;
-        self.remove_snapshots(|at| at > offset)?;
+        let snapshots = self.remove_snapshots(|at| at > offset)?;
         self.sync_start()?;
         cutting.end()?;
         self.log_end = offset;
         self.durability.cut(offset);
         self.forget_epochs_from(offset)?;
-        let mut producers = ProducerStates::default();
-        let start = self.log_start;
-        recovery::replay_producers(&mut producers, &mut self.segments, start, start, None)?;
+        // The newest snapshot of those that remain is at most one segment away: reading the whole log could take minutes.
+        let place = self.disk.dir(&self.dir);
+        let mut producers = recovery::load_producers(
+            place,
+            &mut self.segments,
+            &snapshots,
+            self.log_start,
+            offset,
+        )?;
         producers.on_high_watermark(self.high_watermark.get());
         self.producers = producers;
         Ok(())
@@ -138,16 +144,25 @@ impl State {
         Ok(())
     }
 
-    /// Removes producer snapshots whose offsets match.
-    fn remove_snapshots(&self, goes: impl Fn(Offset) -> bool) -> Result<(), StorageError> {
+    /// Removes producer snapshots whose offsets match. Returns the offsets of the others that can be used, in their order.
+    fn remove_snapshots(&self, goes: impl Fn(Offset) -> bool) -> Result<Vec<Offset>, StorageError> {
+        let mut left = Vec::new();
+        // A snapshot from before the first segment does not know how its transactions ended.
+        let first = self.segments.first().base_offset;
         for entry in self.disk.list(&self.dir).at("list", &self.dir)? {
             let name = entry.text();
             let offset = name.and_then(|name| name.strip_suffix(".snapshot")?.parse().ok());
-            if offset.is_some_and(&goes) {
+            let Some(offset) = offset else {
+                continue;
+            };
+            if goes(offset) {
                 let path = entry.path();
                 self.disk.remove_file(&path).at("remove", path)?;
+            } else if offset >= first {
+                left.push(offset);
             }
         }
-        Ok(())
+        left.sort_unstable();
+        Ok(left)
     }
 }
