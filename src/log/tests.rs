@@ -3,6 +3,7 @@
 mod ageing;
 mod cold;
 mod crashes;
+mod cuts;
 mod disk;
 mod following;
 mod lessons;

@@ -16,13 +16,13 @@ pub(super) fn follow(log: &PartitionLog, records: impl Into<Bytes>) -> Followed 
         .unwrap()
 }
 
-fn led(base: Offset, epoch: LeaderEpoch, value: &str) -> Vec<u8> {
+pub(super) fn led(base: Offset, epoch: LeaderEpoch, value: &str) -> Vec<u8> {
     let mut builder = BatchBuilder::default().at(base, epoch);
     builder.push(NOW, Some(b"k"), Some(value.as_bytes()));
     builder.build().to_vec()
 }
 
-fn old(magic: i8, codec: Compression, base: Offset) -> Vec<u8> {
+pub(super) fn old(magic: i8, codec: Compression, base: Offset) -> Vec<u8> {
     let mut set = SetBuilder::new(magic, codec, false);
     for offset in [base, base + 1] {
         set.push(offset, NOW, Some(b"k"), Some(b"an old value"));
@@ -31,7 +31,7 @@ fn old(magic: i8, codec: Compression, base: Offset) -> Vec<u8> {
 }
 
 /// All record bytes, segment by segment.
-fn bytes(log: &PartitionLog) -> Vec<u8> {
+pub(super) fn bytes(log: &PartitionLog) -> Vec<u8> {
     let mut all = Vec::new();
     let mut from = log.reader().watermarks().log_start;
     while let Some(range) = (log
