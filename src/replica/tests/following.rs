@@ -15,6 +15,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use crate::base::ids::{BrokerEpoch, BrokerId, Offset, TopicPartition, Uuid};
 use crate::config::broker::BrokerSettings;
 use crate::host::Host;
+use crate::host::chance::Chance;
 use crate::host::file::Reach;
 use crate::log::append::Origin;
 use crate::log::manager::{LogManager, ManagerSettings};
@@ -24,7 +25,8 @@ use crate::metadata::image::{Delta, Image};
 use crate::metadata::loader::Publisher;
 use crate::metadata::record::Record;
 use crate::metadata::record::schema::{
-    PartitionChangeRecord, PartitionRecord, RegisterBrokerRecord, RemoveTopicRecord, TopicRecord,
+    ConfigRecord, PartitionChangeRecord, PartitionRecord, RegisterBrokerRecord, RemoveTopicRecord,
+    TopicRecord,
 };
 use crate::replica::fetch::{Limits, Outcome, Wanted, read};
 use crate::replica::fetch_session::{FetchSessions, Said, SessionKey, SessionRequest};
@@ -44,6 +46,7 @@ use crate::wire::message::alter_partition::{
 use crate::wire::message::fetch::{
     EpochEndOffset, FetchRequest, FetchResponse, FetchableTopicResponse, PartitionData,
 };
+use crate::wire::message::fuzz::{from_environment, seeds_from_environment};
 use crate::wire::message::list_offsets::{
     ListOffsetsPartitionResponse, ListOffsetsRequest, ListOffsetsResponse, ListOffsetsTopicResponse,
 };
@@ -60,6 +63,10 @@ struct Node {
     replicas: ReplicaManager,
     sessions: FetchSessions,
     is_cut_off: AtomicBool,
+    /// Whether metadata come later.
+    is_deaf: AtomicBool,
+    /// Newest image that the node has applied.
+    heard: Mutex<Image>,
     /// Number of partitions that fetches have named.
     named: AtomicUsize,
 }
@@ -111,7 +118,12 @@ fn first_image() -> Image {
 
 fn node(id: BrokerId, settings: LogSettings) -> Arc<Node> {
     let dir = tempfile::tempdir().unwrap();
-    let dirs = vec![(dir.path().to_owned(), Ok(Uuid([9; 16])))];
+    let dirs = [9, 8].map(|id| {
+        let path = dir.path().join(id.to_string());
+        std::fs::create_dir(&path).unwrap();
+        (path, Ok(Uuid([id; 16])))
+    });
+    let dirs = Vec::from(dirs);
     let host = Host::simulated(NOW, id as u64);
     let logs = LogManager::open(&host, dirs, ManagerSettings::default()).unwrap();
     logs.load(0, &|_| settings.clone(), NOW).unwrap();
@@ -125,6 +137,8 @@ fn node(id: BrokerId, settings: LogSettings) -> Arc<Node> {
         replicas,
         sessions: FetchSessions::new(100, 7),
         is_cut_off: AtomicBool::new(false),
+        is_deaf: AtomicBool::new(false),
+        heard: Mutex::new(first_image()),
         named: AtomicUsize::new(0),
     })
 }
@@ -396,7 +410,7 @@ impl Leaders for Others {
 }
 
 impl Controller for Cluster {
-    /// Accepts every change.
+    /// Accepts every change of the current leader.
     fn alter_partitions(
         &self,
         request: AlterPartitionRequest,
@@ -417,6 +431,20 @@ impl Controller for Cluster {
                         .clone()
                         .all(|one| one.broker_epoch == epoch_of(one.broker_id))
                 );
+                let current = {
+                    let image = self.image.lock();
+                    let topic = image.topics.by_name("t").unwrap();
+                    let current = topic.partition(one.partition_index).unwrap();
+                    (current.leader_epoch, current.partition_epoch)
+                };
+                if current != (one.leader_epoch, one.partition_epoch) {
+                    partitions.push(AlterPartitionResponsePartitionData {
+                        partition_index: one.partition_index,
+                        error_code: ErrorCode::InvalidUpdateVersion.code(),
+                        ..Default::default()
+                    });
+                    continue;
+                }
                 self.change(PartitionChangeRecord {
                     partition_id: one.partition_index,
                     topic_id: TOPIC,
@@ -497,17 +525,24 @@ impl Cluster {
         &self.nodes[&id]
     }
 
-    /// Applies a metadata record on all nodes.
+    /// Applies a metadata record on all nodes, except on those that are deaf.
     fn change(&self, record: impl Into<Record>) {
-        let mut delta = Delta::default();
-        let image = {
-            let mut image = self.image.lock();
-            image.apply(&record.into(), 0, &mut delta);
-            Arc::new(image.clone())
-        };
+        let record = record.into();
+        (self.image.lock()).apply(&record, 0, &mut Delta::default());
         for node in self.nodes.values() {
-            node.replicas.on_update(&delta, &image);
+            if !node.is_deaf.load(Ordering::Relaxed) {
+                self.hear(node);
+            }
         }
+    }
+
+    /// Applies at once all that a node has missed.
+    fn hear(&self, node: &Node) {
+        node.is_deaf.store(false, Ordering::Relaxed);
+        let image = self.image.lock().clone();
+        let before = std::mem::replace(&mut *node.heard.lock(), image.clone());
+        let delta = Delta::between(&before, &image);
+        node.replicas.on_update(&delta, &Arc::new(image));
     }
 
     /// Assigns partition 1 to other brokers; broker 1 leads.
@@ -754,4 +789,161 @@ async fn a_replica_that_goes_to_other_nodes_is_deleted_here() {
     follower.work();
     cluster.until_equal().await;
     running.end().await;
+}
+
+/// A story in which logs move between directories, lanes come and go, and leaders change at the same time, by a seed.
+struct Story {
+    cluster: Cluster,
+    chance: Chance,
+    leader: BrokerId,
+    is_told: bool,
+}
+
+impl Story {
+    fn below(&self, bound: usize) -> usize {
+        let bytes = self.chance.bytes().unwrap();
+        (u64::from_ne_bytes(bytes) % bound.max(1) as u64) as usize
+    }
+
+    fn node(&self) -> &Arc<Node> {
+        self.cluster.node(1 + self.below(2) as BrokerId)
+    }
+
+    async fn pause(&self) {
+        let most = [0, 3, 60, 1_500][self.below(4)];
+        sleep(Duration::from_millis(self.below(most + 1) as u64)).await;
+    }
+
+    fn append(&self) {
+        let index = self.below(PARTITIONS as usize) as i32;
+        let leader = self.cluster.node(self.leader);
+        for _ in 0..=self.below(5) {
+            let value = format!("of {} {}", self.leader, self.below(1_000_000));
+            // A leader whose log is still being cut is none yet.
+            if leader.partition(index).leads_in().is_ok() {
+                leader.append(index, &value);
+            }
+        }
+    }
+
+    /// Another leader is elected, which lacks the last records of this one.
+    async fn elect(&mut self) {
+        let before = Arc::clone(self.cluster.node(self.leader));
+        if self.below(3) > 0 {
+            before.is_cut_off.store(true, Ordering::Relaxed);
+            (0..=self.below(4)).for_each(|_| self.append());
+            self.pause().await;
+        }
+        self.leader = 3 - self.leader;
+        self.cluster.elect(self.leader);
+        (0..self.below(4)).for_each(|_| self.append());
+        before.is_cut_off.store(false, Ordering::Relaxed);
+    }
+
+    fn set_lanes(&self) {
+        let count = 1 + self.below(3);
+        self.cluster.change(ConfigRecord {
+            resource_type: 4,
+            name: "num.replica.fetchers".into(),
+            value: Some(count.to_string().into()),
+            ..Default::default()
+        });
+    }
+
+    fn begin_move(&self) {
+        let node = self.node();
+        let dirs = node.replicas.logs().dirs();
+        let path = dirs[self.below(dirs.len())].path.to_str().unwrap();
+        let image = self.cluster.image.lock().clone();
+        let index = self.below(PARTITIONS as usize) as i32;
+        node.replicas.alter_dir(&image, "t", index, path).unwrap();
+    }
+
+    fn copy(&self, node: &Node, max_bytes: usize) {
+        let round = node.replicas.copy_round(max_bytes);
+        for (copy, _) in round.caught_up {
+            node.replicas.finish_move(&copy);
+        }
+    }
+
+    async fn step(&mut self) {
+        let what = self.below(18);
+        if self.is_told {
+            eprintln!(
+                "{what}, {} leads: {}",
+                self.leader,
+                self.cluster.all_marks()
+            );
+        }
+        match what {
+            0..=3 => self.append(),
+            4..=6 => self.elect().await,
+            7..=8 => self.set_lanes(),
+            9..=10 => self.begin_move(),
+            13 => {
+                // The metadata of a broker skip leader epochs.
+                self.node().is_deaf.store(true, Ordering::Relaxed);
+            }
+            14..=15 => self.cluster.hear(self.node()),
+            11..=12 => self.copy(self.node(), 1 << self.below(12)),
+            _ => {}
+        }
+        self.pause().await;
+    }
+
+    async fn tell(seed: u64, is_told: bool) {
+        let (cluster, running) = Cluster::begin_with(LogSettings {
+            segment_bytes: 1_000,
+            ..LogSettings::default()
+        });
+        let chance = Chance::seeded(seed);
+        let mut story = Self {
+            cluster,
+            chance,
+            leader: 1,
+            is_told,
+        };
+        for _ in 0..60 {
+            story.step().await;
+        }
+        for node in story.cluster.nodes.values() {
+            story.cluster.hear(node);
+        }
+        story.cluster.until_equal().await;
+        for node in story.cluster.nodes.values() {
+            while !node.replicas.logs().futures().is_empty() {
+                story.copy(node, 1 << 20);
+            }
+            assert!(
+                node.replicas
+                    .logs()
+                    .dirs()
+                    .iter()
+                    .all(|dir| dir.is_online())
+            );
+        }
+        story.append();
+        story.cluster.until_equal().await;
+        running.end().await;
+    }
+}
+
+#[test]
+fn logs_that_are_cut_while_they_move_and_lanes_change_become_equal() {
+    let tell = |seed, is_told| {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            .build()
+            .unwrap();
+        runtime.block_on(Story::tell(seed, is_told));
+    };
+    if let Some(seed) = from_environment("MONEDULA_FOLLOW_SEED") {
+        return tell(seed, true);
+    }
+    for seed in seeds_from_environment("MONEDULA_FOLLOW_SEEDS", 20) {
+        if std::panic::catch_unwind(|| tell(seed, false)).is_err() {
+            panic!("MONEDULA_FOLLOW_SEED={seed} tells what has failed");
+        }
+    }
 }

@@ -115,6 +115,8 @@ pub struct Model {
     pub keeps_eligible: bool,
     pub metadata: Metadata,
     pub replicas: BTreeMap<BrokerId, Replica>,
+    /// Processes whose brokers were registered again by other processes. They do not know it yet.
+    pub replaced: Vec<Replica>,
     pub letters: Vec<Letter>,
     /// Records that were acknowledged to clients, or shown to consumers by a leader's high watermark.
     pub acked: BTreeMap<Offset, Record>,
@@ -428,6 +430,7 @@ impl Model {
                 brokers: BTreeMap::new(),
             },
             replicas: ids.iter().map(|id| (*id, Replica::new(*id))).collect(),
+            replaced: Vec::new(),
             letters: Vec::new(),
             acked: BTreeMap::new(),
             waiting: Vec::new(),
@@ -718,6 +721,61 @@ impl Model {
         replica.lacks = lacks;
     }
 
+    /// Starts a new process with an empty disk for a broker whose process lives on, cut off from the controller.
+    pub fn replace(&mut self, id: BrokerId) {
+        let lives = self.replicas[&id].is_up;
+        let before = std::mem::replace(self.at(id), Replica::new(id));
+        if lives {
+            self.replaced.push(before);
+        }
+        self.start_empty(id);
+    }
+
+    /// The process with this broker epoch, if it is up.
+    fn process(&mut self, id: BrokerId, broker_epoch: BrokerEpoch) -> Option<&mut Replica> {
+        let replaced = self.replaced.iter_mut();
+        let mut all = self.replicas.get_mut(&id).into_iter().chain(replaced);
+        all.find(|one| one.is_up && (one.id, one.broker_epoch) == (id, broker_epoch))
+    }
+
+    /// Takes the next step of a process that was replaced.
+    pub fn poll_replaced(&mut self, place: usize) {
+        let now = self.now;
+        let Some(replica) = self.replaced.get_mut(place) else {
+            return;
+        };
+        let Role::Follower(follower) = &replica.role else {
+            return;
+        };
+        match follower.next(&replica.view(), now) {
+            FollowerNext::Fetch(asked) => {
+                let letter = Letter::Fetch {
+                    from: replica.id,
+                    to: follower.leader(),
+                    broker_epoch: replica.broker_epoch,
+                    asked,
+                };
+                self.letters.push(letter);
+            }
+            FollowerNext::Cut(offset) => {
+                replica.cut(offset);
+                replica.was_cut();
+            }
+            FollowerNext::AskEnd
+            | FollowerNext::AskStart
+            | FollowerNext::WaitUntil(_)
+            | FollowerNext::WaitForMetadata => {}
+        }
+        self.check();
+    }
+
+    /// A process that was replaced sees the newest metadata, and ends.
+    pub fn learn_replaced(&mut self, place: usize) {
+        if place < self.replaced.len() {
+            self.replaced.swap_remove(place);
+        }
+    }
+
     /// Appends with acks=all at a broker that considers itself the leader; returns the error if it is refused.
     pub fn append(&mut self, id: BrokerId) -> Result<(), ErrorCode> {
         let (value, now) = (self.next_value, self.now);
@@ -843,8 +901,7 @@ impl Model {
                 answer,
                 records,
             } => {
-                let replica = self.at(to);
-                if replica.is_up && replica.broker_epoch == broker_epoch {
+                if let Some(replica) = self.process(to, broker_epoch) {
                     replica.take_in(&asked, &answer, &records, now);
                 }
             }
@@ -994,6 +1051,7 @@ impl Model {
 
     /// Starts and unfences all brokers and loses no more messages: soon all replicas must be in sync with equal logs.
     pub fn heal(&mut self) {
+        self.replaced.clear();
         self.deliver_all();
         let ids: Vec<_> = self.replicas.keys().copied().collect();
         for id in &ids {

@@ -10,7 +10,7 @@ use crate::host::chance::Chance;
 use crate::wire::message::fuzz::{from_environment, seeds_from_environment};
 
 /// Steps of a schedule with their weights.
-const STEPS: [(u64, Kind); 20] = [
+const STEPS: [(u64, Kind); 23] = [
     (20, Kind::Append),
     (30, Kind::Poll),
     (40, Kind::Deliver),
@@ -22,6 +22,9 @@ const STEPS: [(u64, Kind); 20] = [
     (2, Kind::Crash),
     (3, Kind::Start),
     (2, Kind::StartEmpty),
+    (2, Kind::Replace),
+    (6, Kind::PollReplaced),
+    (1, Kind::LearnReplaced),
     (2, Kind::Fence),
     (6, Kind::Unfence),
     (1, Kind::ShutDown),
@@ -49,6 +52,10 @@ enum Kind {
     Crash,
     Start,
     StartEmpty,
+    /// Another process registers under the id of one that lives on.
+    Replace,
+    PollReplaced,
+    LearnReplaced,
     Fence,
     Unfence,
     ShutDown,
@@ -157,9 +164,16 @@ impl Schedule {
             Kind::Crash => model.crash(id),
             Kind::Start if model.may_start(id) => model.start(id),
             // Losing the disk of the last replica in sync is beyond what replication can repair.
-            Kind::StartEmpty if has_power_cuts && model.may_lose(id) => model.start_empty(id),
-            Kind::StartEmpty if !has_power_cuts && model.metadata.isr != [id] => {
-                model.start_empty(id);
+            Kind::StartEmpty | Kind::Replace if has_power_cuts && !model.may_lose(id) => {}
+            Kind::StartEmpty | Kind::Replace if !has_power_cuts && model.metadata.isr == [id] => {}
+            Kind::StartEmpty => model.start_empty(id),
+            Kind::Replace => model.replace(id),
+            Kind::PollReplaced | Kind::LearnReplaced => {
+                let place = self.dice.below(self.model.replaced.len());
+                match kind {
+                    Kind::PollReplaced => self.model.poll_replaced(place),
+                    _ => self.model.learn_replaced(place),
+                }
             }
             Kind::Fence => model.fence(id),
             Kind::Unfence if is_up => model.unfence(id),
@@ -175,12 +189,7 @@ impl Schedule {
             }
             // Steps after a healing begin from a state that a schedule without one rarely reaches.
             Kind::Heal if self.dice.below(4) == 0 => model.heal(),
-            Kind::Start
-            | Kind::StartEmpty
-            | Kind::Unfence
-            | Kind::ElectUnclean
-            | Kind::PowerCut
-            | Kind::Heal => {}
+            Kind::Start | Kind::Unfence | Kind::ElectUnclean | Kind::PowerCut | Kind::Heal => {}
         }
     }
 }
