@@ -88,9 +88,13 @@ pub async fn run(
         loop {
             let woken = timeout_at(look_at, replicas.isr_changes().woken());
             if woken.await.is_err() {
+                look_at = Instant::now() + replicas.look_every();
+                if !replicas.has_other_brokers() {
+                    // A node that is alone has many partitions, and nobody lags.
+                    continue;
+                }
                 let (theirs, threads) = (replicas.clone(), &replicas.logs().host().threads);
                 threads.blocking(move || theirs.shrink_isrs()).await;
-                look_at = Instant::now() + replicas.look_every();
             }
             sleep_until(not_before).await;
             let changes = replicas.isr_changes().take();

@@ -202,6 +202,13 @@ impl ReplicaManager {
         newest.image.broker_epoch(self.inner.node_id)
     }
 
+    /// Whether other brokers are registered: only those are in ISRs.
+    pub(super) fn has_other_brokers(&self) -> bool {
+        let newest = self.inner.newest.lock();
+        let mut brokers = newest.image.brokers.keys();
+        brokers.any(|id| *id != self.inner.node_id)
+    }
+
     /// Whether the throttle forbids sending records of a partition to a lagging follower now.
     pub(super) fn holds_back(&self, partition: &Partition, follower: BrokerId) -> bool {
         partition.is_served_slowly()
