@@ -1,5 +1,7 @@
 //! pure: delivery states of records, as a sorted list of offset ranges (Kafka: `PersisterStateBatchCombiner`).
 
+use std::collections::BinaryHeap;
+
 use super::record::StateBatch;
 use crate::base::ids::Offset;
 
@@ -8,6 +10,9 @@ pub const AVAILABLE: i8 = 0;
 pub const ACKNOWLEDGED: i8 = 2;
 pub const ARCHIVED: i8 = 4;
 
+/// Number of batches up to which each is put into its place. More are merged with the whole list.
+const ONE_BY_ONE_MAX: usize = 16;
+
 /// Batches sorted by offset. Batches do not overlap, and adjacent batches differ in state or delivery count.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Batches {
@@ -15,13 +20,57 @@ pub struct Batches {
 }
 
 impl Batches {
-    /// Makes a list from batches in any order. They may overlap.
+    /// Makes a list from batches in any order. They may overlap, as in [`Self::put`]. The time grows with the number of batches
+    /// and not with its square, whatever their order: another node may send as many as fit into a request.
     pub fn new(batches: impl IntoIterator<Item = StateBatch>) -> Self {
-        let mut this = Self::default();
-        for batch in batches {
-            this.put(batch);
+        let is_some = |one: &StateBatch| one.first_offset <= one.last_offset;
+        let mut all: Vec<StateBatch> = batches.into_iter().filter(is_some).collect();
+        all.sort_by_key(|one| one.first_offset);
+        let mut pieces = Pieces::default();
+        // Batches that begin at or before `at`, the one that wins first.
+        let mut open: BinaryHeap<(i16, i8, Offset)> = BinaryHeap::new();
+        let mut coming = all.into_iter().peekable();
+        let mut at = Offset::MIN;
+        loop {
+            while open.peek().is_some_and(|(.., last)| *last < at) {
+                open.pop();
+            }
+            let top = open.peek().copied();
+            if let Some(next) = coming.next_if(|next| top.is_none() || next.first_offset <= at) {
+                at = at.max(next.first_offset);
+                open.push((next.delivery_count, next.delivery_state, next.last_offset));
+                continue;
+            }
+            let Some((delivery_count, delivery_state, last)) = top else {
+                break;
+            };
+            let until = coming
+                .peek()
+                .map_or(last, |next| last.min(next.first_offset - 1));
+            pieces.push(StateBatch {
+                first_offset: at,
+                last_offset: until,
+                delivery_state,
+                delivery_count,
+            });
+            match until.checked_add(1) {
+                Some(next) => at = next,
+                None => break,
+            }
         }
-        this
+        Self { list: pieces.0 }
+    }
+
+    /// Adds batches as [`Self::put`] does. Many are added at once.
+    pub fn put_all(&mut self, new: &[StateBatch]) {
+        if new.len() <= ONE_BY_ONE_MAX {
+            for batch in new {
+                self.put(batch.clone());
+            }
+        } else {
+            let known = std::mem::take(&mut self.list);
+            *self = Self::new(known.into_iter().chain(new.iter().cloned()));
+        }
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &StateBatch> {
@@ -175,7 +224,45 @@ mod tests {
         assert_eq!(batches.count(), 2);
     }
 
+    /// Each batch would move all others: in descending order, or one inside of the other.
+    #[test]
+    fn many_batches_in_any_order_take_no_time_that_grows_with_their_square() {
+        let count = 450_000;
+        let falling = (0..count).rev().map(|at| batch(2 * at, 2 * at, 2, 1));
+        assert_eq!(Batches::new(falling).count(), count as usize);
+        let rank = |at: i64| ((at % 2 * 2) as i8, (at / 100 + 1) as i16);
+        let nested = (0..count).map(|at| batch(at, 2 * count - at, rank(at).0, rank(at).1));
+        let mut nested = Batches::new(nested);
+        assert!(nested.count() > count as usize / 100);
+        let falling: Vec<_> = (0..count).rev().map(|at| batch(at, at, 4, 9_000)).collect();
+        nested.put_all(&falling);
+        assert_eq!(nested.list[0], batch(0, count - 1, 4, 9_000));
+    }
+
     proptest! {
+        #[test]
+        fn batches_made_at_once_are_those_put_one_by_one(
+            steps in prop::collection::vec((0..50i64, -2..12i64, 0..3usize, 1..4i16), 1..60),
+            known in 0..60usize,
+        ) {
+            let all: Vec<StateBatch> = steps
+                .into_iter()
+                .map(|(first, more, state, count)| {
+                    let state = [AVAILABLE, ACKNOWLEDGED, ARCHIVED][state];
+                    batch(first, first + more, state, count)
+                })
+                .collect();
+            let mut one_by_one = Batches::default();
+            for batch in &all {
+                one_by_one.put(batch.clone());
+            }
+            prop_assert_eq!(&Batches::new(all.iter().cloned()), &one_by_one);
+            let (known, new) = all.split_at(known.min(all.len()));
+            let mut later = Batches::new(known.iter().cloned());
+            later.put_all(new);
+            prop_assert_eq!(&later, &one_by_one);
+        }
+
         #[test]
         fn batches_say_of_each_offset_what_a_map_of_offsets_says(
             steps in prop::collection::vec((0..50i64, 0..12i64, 0..3usize, 1..4i16, 0..4i64), 1..60)
