@@ -172,6 +172,7 @@ async fn members(services: &Services, group: &ListedGroup) -> usize {
     let id = group.group_id.clone();
     match &*group.group_type {
         any::CONSUMER => services.groups.describe_consumer(id).await.members.len(),
+        any::SHARE => services.groups.describe_share(id).await.members.len(),
         _ => services.groups.describe(id, false).await.members.len(),
     }
 }
