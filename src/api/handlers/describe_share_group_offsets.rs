@@ -161,8 +161,10 @@ fn lag(context: &RequestContext, topic: Uuid, index: i32, summary: &Summary) -> 
     let replicas = &context.services.replicas;
     match replicas.partition_by_id(topic, index) {
         Ok(partition) if summary.start_offset != UNDECIDED && summary.complete_count >= 0 => {
-            let from = summary.start_offset + i64::from(summary.complete_count);
-            (partition.high_watermark() - from).max(0)
+            // Another node may have written any numbers.
+            let done = i64::from(summary.complete_count);
+            let from = summary.start_offset.saturating_add(done);
+            partition.high_watermark().saturating_sub(from).max(0)
         }
         _ => UNKNOWN,
     }
