@@ -25,6 +25,7 @@ use crate::wire::message::{Message, Request};
 const API_VERSIONS: i16 = 18;
 const PRODUCE: i16 = 0;
 const FETCH: i16 = 1;
+const SHARE_FETCH: i16 = 78;
 /// Initial capacity of an encoded response, in bytes.
 const ANSWER_CAPACITY: usize = 256;
 
@@ -68,6 +69,12 @@ pub fn may_be_overtaken(frame: &[u8]) -> bool {
 /// Whether a frame is a Fetch request. The first bytes of the frame suffice.
 pub fn is_fetch(frame: &[u8]) -> bool {
     key_of(frame) == Some(FETCH)
+}
+
+/// Whether a frame is a ShareFetch request, which acquires records for its client when some come. The first bytes of the frame
+/// suffice.
+pub fn is_share_fetch(frame: &[u8]) -> bool {
+    key_of(frame) == Some(SHARE_FETCH)
 }
 
 /// API key of a frame.

@@ -21,7 +21,9 @@ use tokio::time::Instant;
 
 use super::output::{Output, Written, in_memory};
 use crate::api::context::ConnectionInfo;
-use crate::api::dispatch::{Answer, Dispatched, Encoded, dispatch, is_fetch, may_be_overtaken};
+use crate::api::dispatch::{
+    Answer, Dispatched, Encoded, dispatch, is_fetch, is_share_fetch, may_be_overtaken,
+};
 use crate::api::services::Services;
 use crate::api::table;
 use crate::base::file_range::FileRange;
@@ -132,6 +134,7 @@ pub async fn serve(
         ready: 0,
         heard: Instant::now(),
         blocked: false,
+        acquires: false,
         stream,
         services,
         info,
@@ -169,6 +172,9 @@ struct Connection {
     slots: VecDeque<Slot>,
     /// Whether the last slot must be answered before the next request is handled.
     blocked: bool,
+    /// Whether the request that blocks acquires records for the client, which must not have gone meanwhile: each delivery is
+    /// counted, and a record that was delivered is kept from others.
+    acquires: bool,
     output: Output,
     /// Reads the next file part of the output from its disk. Gives the number of bytes read.
     warming: Option<Pin<Box<dyn Future<Output = usize> + Send>>>,
@@ -302,8 +308,9 @@ impl Connection {
     async fn wait(&mut self, deadline: Instant, crowded: bool) -> Result<Woken, End> {
         let sleep = tokio::time::sleep_until(deadline);
         tokio::pin!(sleep);
-        let mut look = (self.is_full() || self.info.mute.until().is_some())
-            .then(|| Box::pin(tokio::time::sleep(GONE_CHECK)));
+let is_silent = self.is_full() || self.info.mute.until().is_some();
+        let watches = is_silent || self.blocked && self.acquires;
+        let mut look = watches.then(|| Box::pin(tokio::time::sleep(GONE_CHECK)));
         poll_fn(|cx| {
             if let Poll::Ready(result) = self.poll_answer(cx) {
                 return Poll::Ready(result.map(|()| Woken::Progress).map_err(Some));
@@ -461,6 +468,7 @@ impl Connection {
     /// Dispatches a request that was complete at `began`, and puts its answer in line. Gives the time at which it was handled.
     fn handle(&mut self, frame: Bytes, seen: &Frame, began: Instant) -> Result<Instant, String> {
         let overtaken = may_be_overtaken(&frame);
+        let acquires = is_share_fetch(&frame);
         let (is_fetch, asked) = (is_fetch(&frame), Asked::of(&frame));
         let dispatched = dispatch(&self.services, &self.info, frame);
         let done = Instant::now();
@@ -482,11 +490,13 @@ impl Connection {
             }
             Dispatched::Later(future) => {
                 self.blocked = !overtaken;
+                self.acquires = acquires;
                 self.slots
                     .push_back(Slot::Waiting(future, request(is_fetch)));
             }
             Dispatched::Alone(future) => {
                 self.blocked = true;
+                self.acquires = acquires;
                 self.slots.push_back(Slot::Waiting(future, request(false)));
             }
             Dispatched::Nothing => {

@@ -289,6 +289,34 @@ async fn a_member_that_goes_away_gives_back_what_it_has() {
     assert_eq!((taken[0].0, taken[0].2), (2, 3));
 }
 
+/// What comes while a fetch waits is not for a client that has gone.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fetch_that_waits_acquires_nothing_for_a_client_that_has_gone() {
+    let (node, mut client) = node_with(0).await;
+    let mut a = Sharer::join(&node, "a").await;
+    let mut b = Sharer::join(&node, "b").await;
+    assert_eq!(a.look().await, []);
+    let request = a.request(&[], 10 * PATIENCE);
+    a.client.send(&frame(7, 2, &request)).await;
+    drop(a);
+    // The session of a member ends when its connection is seen to be closed.
+    let mut other = Sharer {
+        client: node.connect().await,
+        id: "a",
+        topic: b.topic,
+        member_epoch: 0,
+        session_epoch: 0,
+    };
+    let began = Instant::now();
+    while other.acknowledge_in(9, &[]).await != ErrorCode::ShareSessionNotFound {
+        assert!(began.elapsed() < PATIENCE, "the session goes on");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    fill(&mut client, 3).await;
+    let (_, taken) = b.fetch(&[]).await;
+    assert!(taken.iter().all(|(.., count)| *count == 1), "{taken:?}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn lies_get_errors_and_change_nothing() {
     let (node, _client) = node_with(5).await;
