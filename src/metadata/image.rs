@@ -295,6 +295,15 @@ impl Image {
         own.map(|own| &**own)
     }
 
+    /// Settings that all brokers override.
+    pub fn cluster_overrides(&self) -> Option<&Overrides> {
+        let all = match self.configs.is_empty() {
+            true => None,
+            false => self.overrides(BROKER_RESOURCE, ""),
+        };
+        all.map(|all| &**all)
+    }
+
     pub fn overrides(&self, resource: i8, name: &str) -> Option<&Arc<Overrides>> {
         self.configs.get(&(resource, Arc::from(name)))
     }

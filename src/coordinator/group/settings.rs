@@ -82,6 +82,15 @@ impl Bounded {
         }
     }
 
+    /// The setting in a cluster with these overrides of all brokers. They may change while the broker runs.
+    fn with(self, all: Option<&Overrides>, name: &str) -> Self {
+        let usual = all.and_then(|all| all.get(&format!("group.{name}"))?.trim().parse().ok());
+        Self {
+            usual: usual.unwrap_or(self.usual),
+            ..self
+        }
+    }
+
     /// Value in force for a group with these overrides. An override outside of the broker's present bounds is clamped to them.
     fn of(self, own: Option<&Overrides>, name: &str) -> i32 {
         let own = own.and_then(|own| own.get(name)?.parse().ok());
@@ -128,12 +137,12 @@ impl ConsumerSettings {
         }
     }
 
-    /// Values in force for a group with these overrides.
-    pub fn intervals(&self, own: Option<&Overrides>) -> Intervals {
+    /// Values in force for a group with these overrides, in a cluster with those of all brokers.
+    pub fn intervals(&self, own: Option<&Overrides>, all: Option<&Overrides>) -> Intervals {
         Intervals {
             session_ms: self.session_ms.of(own, SESSION),
             heartbeat_ms: self.heartbeat_ms.of(own, HEARTBEAT),
-            assignment_ms: self.assignment_ms.of(own, ASSIGNMENT),
+            assignment_ms: self.assignment_ms.with(all, ASSIGNMENT).of(own, ASSIGNMENT),
         }
     }
 }
@@ -224,12 +233,15 @@ impl ShareSettings {
         }
     }
 
-    /// Values in force for a group with these overrides.
-    pub fn intervals(&self, own: Option<&Overrides>) -> Intervals {
+    /// Values in force for a group with these overrides, in a cluster with those of all brokers.
+    pub fn intervals(&self, own: Option<&Overrides>, all: Option<&Overrides>) -> Intervals {
         Intervals {
             session_ms: self.session_ms.of(own, SHARE_SESSION),
             heartbeat_ms: self.heartbeat_ms.of(own, SHARE_HEARTBEAT),
-            assignment_ms: self.assignment_ms.of(own, SHARE_ASSIGNMENT),
+            assignment_ms: self
+                .assignment_ms
+                .with(all, SHARE_ASSIGNMENT)
+                .of(own, SHARE_ASSIGNMENT),
         }
     }
 
@@ -328,5 +340,26 @@ impl Default for GroupSettings {
             consumer: ConsumerSettings::default(),
             share: ShareSettings::default(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_brokers_together_may_change_the_time_between_assignments() {
+        let of = |name: &str, value: &str| Overrides::from([(name.to_owned(), value.to_owned())]);
+        let all = of("group.share.assignment.interval.ms", "7000");
+        let own = of(SHARE_ASSIGNMENT, "3000");
+        let share = ShareSettings::default();
+        let assignment = |own, all| share.intervals(own, all).assignment_ms;
+        assert_eq!(assignment(None, None), 1_000);
+        assert_eq!(assignment(None, Some(&all)), 7_000);
+        assert_eq!(assignment(Some(&own), Some(&all)), 3_000);
+        let consumer = ConsumerSettings::default();
+        assert_eq!(consumer.intervals(None, Some(&all)).assignment_ms, 1_000);
+        let all = of("group.consumer.assignment.interval.ms", "7000");
+        assert_eq!(consumer.intervals(None, Some(&all)).assignment_ms, 7_000);
     }
 }

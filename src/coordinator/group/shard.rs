@@ -521,7 +521,7 @@ impl GroupShard {
             group,
             image: &self.image,
             settings: &self.settings,
-            intervals: self.settings.share.intervals(own),
+            intervals: (self.settings.share).intervals(own, self.image.cluster_overrides()),
             timers: &mut self.timers,
             now,
             out,
@@ -859,7 +859,8 @@ fn cost_of_drop(members: usize) -> usize {
 
 /// Settings of the consumer protocol in force for a group.
 fn intervals(settings: &GroupSettings, image: &Image, group: &str) -> Intervals {
-    settings.consumer.intervals(image.group_overrides(group))
+    let own = image.group_overrides(group);
+    (settings.consumer).intervals(own, image.cluster_overrides())
 }
 
 /// Whether the id is not empty and short enough for a record's key.
