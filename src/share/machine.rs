@@ -426,14 +426,18 @@ impl Machine {
         Ok(self.finish_change(change))
     }
 
-    /// Releases all records of a member that has left.
-    pub fn release(&mut self, member: &str, deliveries_max: i16) -> Option<Change> {
+    /// Releases all records of members that have left.
+    pub fn release(
+        &mut self,
+        has_left: impl Fn(&Arc<str>) -> bool,
+        deliveries_max: i16,
+    ) -> Option<Change> {
         let mut change = self.begin_change();
         for (first, run) in &mut self.runs {
             let State::Acquired(lock) = &mut run.state else {
                 continue;
             };
-            if &*lock.member != member || lock.writing.is_some() {
+            if lock.writing.is_some() || !has_left(&lock.member) {
                 continue;
             }
             let outcome = Outcome::released(run.count, deliveries_max);

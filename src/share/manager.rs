@@ -4,14 +4,15 @@
 //! the last session of its group, because the durable state is with the coordinator. Writes run in tasks of their own, so that
 //! they finish even if the client disconnects.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::ops::Bound;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bytestring::ByteString;
 use parking_lot::Mutex;
-use tokio::sync::{Notify, oneshot, watch};
+use tokio::sync::{Notify, Semaphore, oneshot, watch};
 use tokio::time::Instant;
 
 use super::machine::{Acquired, Change, Machine, Said, Terms};
@@ -43,14 +44,22 @@ use crate::wire::error_code::ErrorCode;
 /// Approximate bytes of memory that a session takes, and each of its partitions.
 const SESSION_BYTES: usize = 600;
 const PLACE_BYTES: usize = 64;
-/// Approximate bytes of memory that a machine takes, and each of its runs.
-const MACHINE_BYTES: usize = 1_000;
+/// Approximate bytes of memory that a machine takes, with the task that loads it, and each of its runs.
+const MACHINE_BYTES: usize = 2_000;
 const RUN_BYTES: usize = 120;
-/// Fetches of more partitions than this are handed to the work pool; smaller ones run on the thread that serves the client.
-const PARTITIONS_IN_PLACE_MAX: usize = 1_000;
-/// Pause before a state that could not be read is read again.
+/// Fetches of more partitions than this look at them in the work pool; smaller ones do so on the thread that serves the client.
+/// Each partition may cost the reading of thousands of batch headers.
+const PARTITIONS_IN_PLACE_MAX: usize = 20;
+/// Number of machines of a group that are changed in a row on the thread that serves the client.
+const MACHINES_IN_PLACE_MAX: usize = 16;
+/// Pause before a state that could not be read is read again. Each further pause is twice as long, up to the second value, or to
+/// the third if the group has no such state: nobody needs to be a member to fetch.
 const LOAD_AGAIN: Duration = Duration::from_millis(100);
-/// Number of bells at which those of ended fetches are removed.
+const LOAD_AGAIN_MAX: Duration = Duration::from_secs(2);
+const UNINITIALISED_MAX: Duration = Duration::from_secs(30);
+/// Number of states that are read at the same time. Acknowledgements wait behind no more than these.
+const LOADS_MAX: usize = 64;
+/// Number of bells at which those of ended fetches are removed for the first time.
 const BELLS: usize = 32;
 
 /// Share partitions of this node (see the module). Cheap to clone.
@@ -72,6 +81,8 @@ struct Inner {
     sessions: Mutex<(Sessions, Held)>,
     partitions: Mutex<BTreeMap<ShareKey, Arc<SharePartition>>>,
     timers: Mutex<Timers<ShareKey>>,
+    /// Permits to read a state; see [`LOADS_MAX`].
+    loads: Semaphore,
     /// Notified when a timer may be due earlier than the task expects.
     alarm: Notify,
 }
@@ -83,16 +94,24 @@ struct SharePartition {
     leader_epoch: LeaderEpoch,
     state: Mutex<(State, Held)>,
     /// Bells of fetches that wait for available records.
-    bells: Mutex<Vec<Weak<Notify>>>,
+    bells: Mutex<Bells>,
     /// Number of writes in progress.
     writes: AtomicUsize,
+}
+
+/// Bells by address. A bell that is listed keeps its address, even if its fetch has ended.
+#[derive(Debug, Default)]
+struct Bells {
+    by_address: HashMap<usize, Weak<Notify>>,
+    /// Number of bells at which those of ended fetches are removed.
+    swept_at: usize,
 }
 
 #[derive(Debug)]
 enum State {
     Loading,
     Ready(Box<Machine>),
-    /// The state could not be read. A new machine is made after [`LOAD_AGAIN`].
+    /// The state could not be read, or the machine is no longer used.
     Failed(ErrorCode),
 }
 
@@ -175,7 +194,8 @@ impl Wanted {
 impl SharePartition {
     /// Wakes the fetches that wait for a change.
     fn ring(&self) {
-        for bell in std::mem::take(&mut *self.bells.lock()) {
+        let bells = std::mem::take(&mut self.bells.lock().by_address);
+        for bell in bells.into_values() {
             if let Some(bell) = bell.upgrade() {
                 bell.notify_one();
             }
@@ -183,17 +203,13 @@ impl SharePartition {
     }
 
     fn tell(&self, bell: &Arc<Notify>) {
-        let mut bells = self.bells.lock();
-        if bells
-            .iter()
-            .any(|known| known.as_ptr() == Arc::as_ptr(bell))
-        {
-            return;
+        let bells = &mut *self.bells.lock();
+        let address = Arc::as_ptr(bell).addr();
+        let is_new = bells.by_address.insert(address, Arc::downgrade(bell));
+        if is_new.is_none() && bells.by_address.len() > bells.swept_at.max(BELLS) {
+            bells.by_address.retain(|_, bell| bell.strong_count() > 0);
+            bells.swept_at = 2 * bells.by_address.len();
         }
-        if bells.len() >= BELLS {
-            bells.retain(|bell| bell.strong_count() > 0);
-        }
-        bells.push(Arc::downgrade(bell));
     }
 }
 
@@ -222,6 +238,7 @@ impl Shares {
                 sessions: Mutex::new((sessions, held)),
                 partitions: Mutex::default(),
                 timers: Mutex::default(),
+                loads: Semaphore::new(LOADS_MAX),
                 alarm: Notify::new(),
             }),
         }
@@ -239,7 +256,7 @@ impl Shares {
                 }
             };
             tokio::select! {
-                () = due => self.expire(),
+                () = due => self.expire().await,
                 () = self.inner.alarm.notified() => {}
                 _ = stopping.changed() => return,
             }
@@ -274,6 +291,11 @@ impl Shares {
         self.with_sessions(|sessions| sessions.fetch(key, epoch, connection, named, forgotten))
     }
 
+    /// Number of partitions of a session; 0 if there is none.
+    pub fn places_of(&self, key: &SessionKey) -> usize {
+        self.inner.sessions.lock().0.places_of(key)
+    }
+
     /// Changes sessions, and counts the memory of those that are left.
     fn with_sessions<T>(&self, change: impl FnOnce(&mut Sessions) -> T) -> T {
         let (sessions, held) = &mut *self.inner.sessions.lock();
@@ -290,46 +312,65 @@ impl Shares {
 
     /// Ends a session and releases the records of its member.
     pub fn end(&self, key: &SessionKey) {
-        if self.with_sessions(|sessions| sessions.end(key)) {
-            self.release(key);
+        if let Some(member) = self.with_sessions(|sessions| sessions.end(key)) {
+            self.release(BTreeMap::from([(key.group.clone(), vec![member])]));
         }
     }
 
     /// Ends the sessions of a closed connection and releases the records of their members.
     pub fn connection_closed(&self, connection: u64) {
-        for key in self.with_sessions(|sessions| sessions.connection_closed(connection)) {
-            self.release(&key);
-        }
+        let gone = self.with_sessions(|sessions| sessions.connection_closed(connection));
+        self.release(gone);
     }
 
-    fn of_group(&self, group: &ByteString) -> Vec<Arc<SharePartition>> {
+    /// The next share partitions of a group, at most [`MACHINES_IN_PLACE_MAX`].
+    fn some_of_group(
+        &self,
+        group: &ByteString,
+        behind: Option<&ShareKey>,
+    ) -> Vec<Arc<SharePartition>> {
         let first = key_of(group, (Uuid::ZERO, i32::MIN));
+        let first = behind.map_or(Bound::Included(&first), Bound::Excluded);
         let partitions = self.inner.partitions.lock();
-        let of_group = partitions.range(first..);
+        let of_group = partitions.range((first, Bound::Unbounded));
         let of_group = of_group.take_while(|(key, _)| key.group == *group);
-        of_group.map(|(_, share)| Arc::clone(share)).collect()
+        let some = of_group.take(MACHINES_IN_PLACE_MAX);
+        some.map(|(_, share)| Arc::clone(share)).collect()
     }
 
     /// Drops the machines of a group after an administrator has changed its state: they are made again from the new state.
-    pub fn begin_anew(&self, group: &ByteString) {
-        for share in self.of_group(group) {
-            self.forget(&share);
-            share.ring();
+    pub async fn begin_anew(&self, group: &ByteString) {
+        let mut behind = None;
+        loop {
+            let some = self.some_of_group(group, behind.as_ref());
+            let Some(last) = some.last() else { return };
+            behind = Some(last.key.clone());
+            for share in some {
+                self.forget(&share);
+                share.ring();
+            }
+            tokio::task::yield_now().await;
         }
     }
 
-    fn release(&self, key: &SessionKey) {
-        let limit = self.delivery(&key.group).deliveries_max;
-        for share in self.of_group(&key.group) {
-            let change = match &mut share.state.lock().0 {
-                State::Ready(machine) => machine.release(&key.member, limit),
-                _ => None,
-            };
-            match change {
-                Some(change) => self.write(&share, change, None),
-                None => self.drop_if_unused(&share),
-            }
+    /// Releases the records of members that have left, by group. The first partitions are done with when this returns; a task
+    /// goes on with the others.
+    fn release(&self, gone: BTreeMap<ByteString, Vec<Arc<str>>>) {
+        let mut release = Release {
+            shares: self.clone(),
+            groups: gone.into_iter().collect(),
+            behind: None,
+        };
+        if !release.step() {
+            return;
         }
+        let rest = async move {
+            while release.step() {
+                tokio::task::yield_now().await;
+            }
+        };
+        let halt = &self.inner.halt;
+        (self.inner.host.threads).spawn(halt.guard("release of records of share groups", rest));
     }
 
     /// Drops a machine whose group has no sessions.
@@ -343,8 +384,16 @@ impl Shares {
         }
     }
 
-    /// Removes a machine; the next request makes a new one.
+    /// Removes a machine; the next request makes a new one. A machine whose changes are being written gives nothing out any more,
+    /// and is removed after the last of them: a new one would not know of them.
     fn forget(&self, share: &Arc<SharePartition>) {
+        let state = &mut share.state.lock().0;
+        if !matches!(state, State::Failed(_)) {
+            *state = State::Failed(ErrorCode::NotCoordinator);
+        }
+        if share.writes.load(Ordering::Acquire) > 0 {
+            return;
+        }
         let mut partitions = self.inner.partitions.lock();
         if (partitions.get(&share.key)).is_some_and(|known| Arc::ptr_eq(known, share)) {
             partitions.remove(&share.key);
@@ -352,8 +401,13 @@ impl Shares {
         }
     }
 
-    /// The share partition in the current leader epoch. A new one begins to load its state. Errors: those of the replica.
-    fn share(&self, key: &ShareKey, delivery: &Delivery) -> Result<Arc<SharePartition>, ErrorCode> {
+    /// The share partition in the current leader epoch. A new one begins to load its state. `None` if there is no memory for a
+    /// new one. Errors: those of the replica.
+    fn share(
+        &self,
+        key: &ShareKey,
+        delivery: &Delivery,
+    ) -> Result<Option<Arc<SharePartition>>, ErrorCode> {
         let found = self
             .inner
             .replicas
@@ -374,7 +428,10 @@ impl Shares {
             && share.leader_epoch == leader_epoch
             && Arc::ptr_eq(&share.replica, &replica)
         {
-            return Ok(Arc::clone(share));
+            return Ok(Some(Arc::clone(share)));
+        }
+        if !self.inner.memory.has_room_for_shares(MACHINE_BYTES) {
+            return Ok(None);
         }
         let share = Arc::new(SharePartition {
             key: key.clone(),
@@ -394,13 +451,66 @@ impl Shares {
         let load = async move { this.load(loaded, reset).await };
         let halt = &self.inner.halt;
         (self.inner.host.threads).spawn(halt.guard("loading of a share partition", load));
-        Ok(share)
+        Ok(Some(share))
     }
 
+    /// Loads the state of a machine, again and again until it can be read, or the machine is no longer used.
     async fn load(&self, share: Arc<SharePartition>, reset: OffsetReset) {
+        let mut pause = LOAD_AGAIN;
+        loop {
+            let made = self.read(&share, reset).await;
+            let error = made.as_ref().err().copied();
+            {
+                let state = &mut share.state.lock().0;
+                // The machine may have been forgotten meanwhile.
+                if !self.is_used(&share) {
+                    return;
+                }
+                *state = match made {
+                    Ok(machine) => State::Ready(Box::new(machine)),
+                    Err(error) => State::Failed(error),
+                };
+            }
+            let Some(error) = error else { break };
+            tracing::debug!(
+                group = %share.key.group, partition = %share.replica.name(), %error,
+                "the state of a share group could not be read"
+            );
+            if !is_passing(error) {
+                share.ring();
+            }
+            tokio::time::sleep(pause).await;
+            let longest = match error {
+                ErrorCode::InvalidRequest => UNINITIALISED_MAX,
+                _ => LOAD_AGAIN_MAX,
+            };
+            pause = (2 * pause).min(longest);
+            self.drop_if_unused(&share);
+            if !self.is_used(&share) {
+                return;
+            }
+        }
+        share.ring();
+        self.drop_if_unused(&share);
+    }
+
+    /// Whether requests find this machine, and its partition is still led in the same epoch.
+    fn is_used(&self, share: &Arc<SharePartition>) -> bool {
+        let partitions = self.inner.partitions.lock();
+        let known = partitions.get(&share.key);
+        known.is_some_and(|known| Arc::ptr_eq(known, share))
+    }
+
+    async fn read(
+        &self,
+        share: &Arc<SharePartition>,
+        reset: OffsetReset,
+    ) -> Result<Machine, ErrorCode> {
+        // The semaphore is never closed.
+        let _one = self.inner.loads.acquire().await;
         let states = &self.inner.states;
         let known = states.read(share.key.clone(), share.leader_epoch).await;
-        let made = match known {
+        match known {
             Ok(known) => {
                 let start = match known.start_offset {
                     UNDECIDED => self.first_offset(&share.replica, reset).await,
@@ -408,29 +518,10 @@ impl Shares {
                 };
                 start.and_then(|start| Machine::new(&known, start, share.leader_epoch))
             }
+            // The group coordinator has not initialised the state yet, or is initialising it again.
+            Err(refusal) if refusal.error == ErrorCode::InvalidRequest => Err(refusal.error),
             Err(refusal) => Err(told(&refusal)),
-        };
-        let is_failed = made.is_err();
-        {
-            let mut state = share.state.lock();
-            state.0 = match made {
-                Ok(machine) => State::Ready(Box::new(machine)),
-                Err(error) => {
-                    tracing::debug!(
-                        group = %share.key.group, partition = %share.replica.name(), %error,
-                        "the state of a share group could not be read"
-                    );
-                    State::Failed(error)
-                }
-            };
         }
-        share.ring();
-        if is_failed {
-            tokio::time::sleep(LOAD_AGAIN).await;
-            self.forget(&share);
-            share.ring();
-        }
-        self.drop_if_unused(&share);
     }
 
     async fn first_offset(
@@ -528,7 +619,8 @@ impl Shares {
         for place in &wanted.places {
             checkpoint();
             let share = match self.share(&key_of(&wanted.group, *place), &wanted.delivery) {
-                Ok(share) => share,
+                Ok(Some(share)) => share,
+                Ok(None) => continue,
                 Err(error) => {
                     look.fail(*place, error);
                     continue;
@@ -569,6 +661,7 @@ impl Shares {
         let mut terms = terms(&wanted.delivery, wanted.records_max, wanted.is_strict);
         let mut has_some = false;
         for Ready { place, share, from } in ready {
+            checkpoint();
             if terms.records_max <= 0 {
                 break;
             }
@@ -650,9 +743,12 @@ impl Shares {
     }
 
     /// Expires locks.
-    fn expire(&self) {
+    async fn expire(&self) {
         let now = self.now();
-        loop {
+        for number in 1usize.. {
+            if number.is_multiple_of(MACHINES_IN_PLACE_MAX) {
+                tokio::task::yield_now().await;
+            }
             let due = self.inner.timers.lock().pop_due(now);
             let Some(key) = due else { return };
             let share = self.inner.partitions.lock().get(&key).cloned();
@@ -684,6 +780,11 @@ impl Shares {
             // No member has got records of this partition from this leader.
             return Told::Done(Err(ErrorCode::UnknownTopicOrPartition));
         };
+        // Each part of a batch becomes a run. An acknowledgement in one part adds few, and takes some away in the end.
+        let parts = said.len().saturating_sub(1);
+        if parts > 0 && !(self.inner.memory).has_room_for_shares(2 * parts * RUN_BYTES) {
+            return Told::Done(Err(ErrorCode::CoordinatorNotAvailable));
+        }
         let terms = terms(&self.delivery(&key.group), 0, false);
         let told = {
             let mut state = share.state.lock();
@@ -718,15 +819,19 @@ impl Shares {
             let states = &this.inner.states;
             let written = states.write(share.key.clone(), change.write.clone()).await;
             let limit = this.delivery(&share.key.group).deliveries_max;
-            let deadline = {
+            let (deadline, has_news) = {
                 let mut state = share.state.lock();
                 match &mut *state {
                     (State::Ready(machine), held) => {
+                        let window_max = this.delivery(&share.key.group).locks_max.into();
+                        let before = machine.next_offset(window_max);
                         machine.settle(&change, written.is_ok(), this.now(), limit);
                         held.set(MACHINE_BYTES + machine.runs() * RUN_BYTES);
-                        machine.next_deadline()
+                        // Fetches that saw another offset wait for records behind it.
+                        let has_news = machine.next_offset(window_max) != before;
+                        (machine.next_deadline(), has_news)
                     }
-                    _ => None,
+                    _ => (None, true),
                 }
             };
             if let Err(refusal) = &written {
@@ -734,14 +839,20 @@ impl Shares {
                     group = %share.key.group, partition = %share.replica.name(), error = %refusal.error,
                     "what became of records could not be written"
                 );
-                if !is_passing(refusal.error) {
+                // A change that is too large is refused as often as it is written; the members keep their records.
+                if !is_passing(refusal.error) && refusal.error != ErrorCode::RecordListTooLarge {
                     share.state.lock().0 = State::Failed(told(refusal));
-                    this.forget(&share);
                 }
             }
             this.set_timer(&share, deadline);
             share.writes.fetch_sub(1, Ordering::AcqRel);
-            share.ring();
+            let is_over = matches!(share.state.lock().0, State::Failed(_));
+            if is_over {
+                this.forget(&share);
+            }
+            if has_news || is_over {
+                share.ring();
+            }
             this.drop_if_unused(&share);
             if let Some(tell) = tell {
                 // The receiver may be gone.
@@ -751,6 +862,50 @@ impl Shares {
         let halt = &self.inner.halt;
         (self.inner.host.threads).spawn(halt.guard("writing of a share state", write));
     }
+}
+
+/// Release of the records of members that have left; see [`Shares::release`].
+struct Release {
+    shares: Shares,
+    /// Groups that are left, with the members that have left them.
+    groups: Vec<(ByteString, Vec<Arc<str>>)>,
+    /// Last share partition of the last group that is done with.
+    behind: Option<ShareKey>,
+}
+
+impl Release {
+    /// Goes over the next partitions of a group. False if none is left.
+    fn step(&mut self) -> bool {
+        let Some((group, members)) = self.groups.last() else {
+            return false;
+        };
+        let shares = &self.shares;
+        let some = shares.some_of_group(group, self.behind.as_ref());
+        let limit = shares.delivery(group).deliveries_max;
+        let members: HashSet<*const u8> = members.iter().map(address).collect();
+        for share in &some {
+            let change = match &mut share.state.lock().0 {
+                State::Ready(machine) => {
+                    machine.release(|member| members.contains(&address(member)), limit)
+                }
+                _ => None,
+            };
+            match change {
+                Some(change) => shares.write(share, change, None),
+                None => shares.drop_if_unused(share),
+            }
+        }
+        self.behind = some.last().map(|share| share.key.clone());
+        if some.len() < MACHINES_IN_PLACE_MAX {
+            self.behind = None;
+            self.groups.pop();
+        }
+        !self.groups.is_empty()
+    }
+}
+
+fn address(member: &Arc<str>) -> *const u8 {
+    Arc::as_ptr(member).cast()
 }
 
 /// Whether the available records satisfy the fetch's minimum of bytes.
@@ -764,6 +919,7 @@ fn has_minimum(
     let bounds = wanted.bounds(max_bytes, true, i64::MAX);
     let mut bytes = 0;
     for Ready { share, from, .. } in ready {
+        checkpoint();
         match plan(&share.replica, *from, bounds, reach) {
             Planned::Read(plan) => bytes += plan.bytes(),
             Planned::Cold(range) => look.cold.push(range),
@@ -814,9 +970,10 @@ fn told(refusal: &Refusal) -> ErrorCode {
         ErrorCode::FencedLeaderEpoch | ErrorCode::FencedStateEpoch => {
             ErrorCode::NotLeaderOrFollower
         }
-        ErrorCode::NotCoordinator | ErrorCode::CoordinatorLoadInProgress => {
-            ErrorCode::CoordinatorNotAvailable
-        }
-        error => error,
+        ErrorCode::NotCoordinator
+        | ErrorCode::CoordinatorNotAvailable
+        | ErrorCode::CoordinatorLoadInProgress => ErrorCode::CoordinatorNotAvailable,
+        error @ (ErrorCode::GroupIdNotFound | ErrorCode::UnknownTopicOrPartition) => error,
+        _ => ErrorCode::UnknownServerError,
     }
 }

@@ -3,6 +3,7 @@
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use bytestring::ByteString;
 use indexmap::IndexSet;
@@ -32,6 +33,9 @@ pub type Place = (Uuid, PartitionIndex);
 #[derive(Debug)]
 struct Session {
     connection: u64,
+    /// Name of the member. Locks share this very value, so that the end of the session releases those that were acquired
+    /// through it, and none of a later session.
+    member: Arc<str>,
     /// Epoch of the next request.
     epoch: i32,
     partitions: IndexSet<Place>,
@@ -43,6 +47,7 @@ pub struct Begun {
     /// Partitions to fetch. The order rotates: the first partition of one fetch is the last one of the next.
     pub partitions: Vec<Place>,
     pub is_new: bool,
+    pub member: Arc<str>,
     /// Whether the session ends with this request.
     pub ends: bool,
 }
@@ -79,6 +84,12 @@ impl Sessions {
         self.partitions
     }
 
+    /// Number of partitions of one session; 0 if there is none.
+    pub fn places_of(&self, key: &SessionKey) -> usize {
+        let session = self.by_key.get(key);
+        session.map_or(0, |session| session.partitions.len())
+    }
+
     pub fn has_group(&self, group: &str) -> bool {
         self.groups.contains_key(group)
     }
@@ -98,16 +109,18 @@ impl Sessions {
             return self.begin(key, connection, named);
         }
         let (ends, known) = self.go_on(key, epoch, connection)?;
+        let Some(session) = self.by_key.get_mut(key) else {
+            return Err(ErrorCode::ShareSessionNotFound);
+        };
+        let member = Arc::clone(&session.member);
         if ends {
             return Ok(Begun {
                 partitions: Vec::new(),
                 is_new: false,
+                member,
                 ends,
             });
         }
-        let Some(session) = self.by_key.get_mut(key) else {
-            return Err(ErrorCode::ShareSessionNotFound);
-        };
         let before = session.partitions.len();
         if !forgotten.is_empty() {
             let forgotten: BTreeSet<&Place> = forgotten.iter().collect();
@@ -131,6 +144,7 @@ impl Sessions {
         Ok(Begun {
             partitions,
             is_new: false,
+            member,
             ends,
         })
     }
@@ -154,15 +168,18 @@ impl Sessions {
         connection: u64,
         named: &[Place],
     ) -> Result<Begun, ErrorCode> {
-        // An earlier session of the member is dropped; the records acquired through it stay acquired.
-        self.end(key);
         let partitions: IndexSet<Place> = named.iter().copied().collect();
-        if self.by_key.len() >= self.sessions_max
+        let earlier = self.by_key.get(key);
+        let others = self.by_key.len() - usize::from(earlier.is_some());
+        let of_others = self.partitions - self.places_of(key);
+        if others >= self.sessions_max
             || partitions.len() > SESSION_PARTITIONS_MAX
-            || self.partitions + partitions.len() > PARTITIONS_MAX
+            || of_others + partitions.len() > PARTITIONS_MAX
         {
             return Err(ErrorCode::ShareSessionLimitReached);
         }
+        // An earlier session of the member is dropped; the records acquired through it stay acquired.
+        let member = self.end(key).unwrap_or_else(|| Arc::from(&*key.member));
         self.partitions += partitions.len();
         let begun = partitions.iter().copied().collect();
         // The ids are copied, so that they do not keep the request's frame alive.
@@ -175,6 +192,7 @@ impl Sessions {
         own.insert(key.clone());
         let session = Session {
             connection,
+            member: Arc::clone(&member),
             epoch: 1,
             partitions,
         };
@@ -182,6 +200,7 @@ impl Sessions {
         Ok(Begun {
             partitions: begun,
             is_new: true,
+            member,
             ends: false,
         })
     }
@@ -195,6 +214,9 @@ impl Sessions {
     ) -> Result<(bool, i32), ErrorCode> {
         let session = self.by_key.get_mut(key);
         let session = session.ok_or(ErrorCode::ShareSessionNotFound)?;
+        if epoch != END && epoch != session.epoch {
+            return Err(ErrorCode::InvalidShareSessionEpoch);
+        }
         if session.connection != connection {
             let before = std::mem::replace(&mut session.connection, connection);
             leave(&mut self.by_connection, before, key);
@@ -204,18 +226,13 @@ impl Sessions {
         if epoch == END {
             return Ok((true, session.epoch));
         }
-        if epoch != session.epoch {
-            return Err(ErrorCode::InvalidShareSessionEpoch);
-        }
         session.epoch = if epoch == i32::MAX { 1 } else { epoch + 1 };
         Ok((false, epoch))
     }
 
-    /// Ends a session. True if it existed.
-    pub fn end(&mut self, key: &SessionKey) -> bool {
-        let Some(session) = self.by_key.remove(key) else {
-            return false;
-        };
+    /// Ends a session, if it exists. Returns its member.
+    pub fn end(&mut self, key: &SessionKey) -> Option<Arc<str>> {
+        let session = self.by_key.remove(key)?;
         self.partitions -= session.partitions.len();
         leave(&mut self.by_connection, session.connection, key);
         if let Some(count) = self.groups.get_mut(&key.group) {
@@ -224,17 +241,19 @@ impl Sessions {
                 self.groups.remove(&key.group);
             }
         }
-        true
+        Some(session.member)
     }
 
-    /// Ends the sessions of a connection, except for those that continued on another one.
-    pub fn connection_closed(&mut self, connection: u64) -> Vec<SessionKey> {
+    /// Ends the sessions of a connection, except for those that continued on another one. Returns their members by group.
+    pub fn connection_closed(&mut self, connection: u64) -> BTreeMap<ByteString, Vec<Arc<str>>> {
         let own = self.by_connection.remove(&connection).unwrap_or_default();
-        let own: Vec<SessionKey> = own.into_iter().collect();
-        for key in &own {
-            self.end(key);
+        let mut gone: BTreeMap<ByteString, Vec<Arc<str>>> = BTreeMap::new();
+        for key in own {
+            if let Some(member) = self.end(&key) {
+                gone.entry(key.group).or_default().push(member);
+            }
         }
-        own
+        gone
     }
 }
 
@@ -290,7 +309,7 @@ mod tests {
         let fetched = sessions.fetch(&a, 3, 7, &places([5]), &places([0, 1]));
         assert_eq!(indexes(fetched), [5, 2]);
         assert_eq!(sessions.acknowledge(&a, END, 7), Ok(true));
-        assert!(sessions.end(&a) && !sessions.end(&a));
+        assert!(sessions.end(&a).is_some() && sessions.end(&a).is_none());
         assert!(!sessions.has_group("g"));
         assert_eq!(sessions.partitions, 0);
     }
@@ -313,10 +332,19 @@ mod tests {
         }
         sessions.fetch(&key("b"), 0, 2, &[], &[]).unwrap();
         sessions.acknowledge(&key("c"), 1, 3).unwrap();
-        assert_eq!(sessions.connection_closed(1), [key("a")]);
-        assert_eq!(sessions.connection_closed(1), []);
+        // A request with a wrong epoch takes no session along.
+        let wrong = sessions.acknowledge(&key("a"), 9, 3);
+        assert_eq!(wrong, Err(ErrorCode::InvalidShareSessionEpoch));
+        let gone = |gone: BTreeMap<ByteString, Vec<Arc<str>>>| -> String {
+            gone.into_values()
+                .flatten()
+                .map(|name| name.to_string())
+                .collect()
+        };
+        assert_eq!(gone(sessions.connection_closed(1)), "a");
+        assert_eq!(gone(sessions.connection_closed(1)), "");
         assert_eq!(sessions.count(), 2);
-        assert_eq!(sessions.connection_closed(3), [key("c")]);
+        assert_eq!(gone(sessions.connection_closed(3)), "c");
         assert!(sessions.has_group("g"));
         sessions.connection_closed(2);
         assert!(sessions.by_connection.is_empty() && sessions.groups.is_empty());
@@ -342,8 +370,14 @@ mod tests {
             (sessions.by_connection.len(), sessions.partitions),
             (2_000, 6_000)
         );
-        // A member with a session may begin a new one.
-        sessions.fetch(&key("m5"), 0, 5, &[], &[]).unwrap();
+        // A member with a session may begin a new one, with the same name; a refused one leaves the session as it was.
+        let member = Arc::clone(&sessions.by_key[&key("m5")].member);
+        let begun = sessions.fetch(&key("m5"), 0, 5, &[], &[]).unwrap();
+        assert!(Arc::ptr_eq(&begun.member, &member));
+        let most = places(0..SESSION_PARTITIONS_MAX as i32 + 1);
+        let refused = sessions.fetch(&key("m5"), 0, 5, &most, &[]);
+        assert_eq!(refused, Err(ErrorCode::ShareSessionLimitReached));
+        sessions.fetch(&key("m5"), 1, 5, &[], &[]).unwrap();
     }
 
     #[test]
@@ -368,7 +402,7 @@ mod tests {
         assert_eq!(fetched, full);
         assert_eq!(sessions.partitions, PARTITIONS_MAX - 10);
         for name in names.iter().map(String::as_str).chain(["b"]) {
-            assert!(sessions.end(&key(name)));
+            assert!(sessions.end(&key(name)).is_some());
         }
         assert_eq!(sessions.partitions, 0);
     }

@@ -92,7 +92,7 @@ async fn alter(
     if !starts.is_empty() {
         make_if_missing(context, SHARE_STATE_TOPIC).await;
         let done = services.groups.begin_share(group.clone(), starts).await?;
-        services.shares.begin_anew(&group);
+        services.shares.begin_anew(&group).await;
         let done: HashMap<(Uuid, i32), _> = done
             .into_iter()
             .map(|(start, done)| ((start.topic_id, start.partition), done))

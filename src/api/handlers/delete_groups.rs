@@ -76,7 +76,7 @@ async fn forget_states(context: &RequestContext, group: &ByteString) -> Result<(
             }
         }
     }
-    services.shares.begin_anew(group);
+    services.shares.begin_anew(group).await;
     Ok(())
 }
 

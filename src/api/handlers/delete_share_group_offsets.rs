@@ -101,6 +101,7 @@ async fn forget(
         let deleted = services.share_states.delete(key).await;
         deleted.map_err(|refusal| refusal.error)?;
     }
-    services.shares.begin_anew(group);
-    services.groups.forget_share(group, vec![topic], true).await
+    services.shares.begin_anew(group).await;
+    let forgotten = services.groups.forget_share(group, vec![topic], true);
+    forgotten.await.map(|_| ())
 }

@@ -16,9 +16,10 @@ use super::share_acknowledge::{acknowledge, elsewhere, member, said};
 use crate::api::answer::once;
 use crate::api::context::{Reply, RequestContext};
 use crate::base::memory::Held;
+use crate::base::work_pool;
 use crate::security::acl::{Operation, ResourceType};
 use crate::share::manager::{Given, Told, Wanted};
-use crate::share::session::{BEGIN, Place};
+use crate::share::session::{BEGIN, Place, SessionKey};
 use crate::wire::codec::Records;
 use crate::wire::error_code::ErrorCode;
 use crate::wire::message::share_fetch::{
@@ -29,13 +30,30 @@ use crate::wire::message::share_fetch::{
 /// Acquire mode in which a member gets no more records than it asks for.
 const RECORD_LIMIT: i8 = 1;
 
+/// Number of a session's partitions up to which a fetch begins on the thread that read it, however few the request names.
+const PARTITIONS_IN_PLACE_MAX: usize = 1_000;
+/// Longest delay of the answer that there may be no further session. A client says for how long it would wait for records, which
+/// may be days.
+const REFUSED_MAX: Duration = Duration::from_secs(1);
+
 pub fn handle(context: RequestContext, request: ShareFetchRequest) -> Reply<ShareFetchResponse> {
+    if let (Some(group), Some(member)) = (&request.group_id, &request.member_id)
+        && !work_pool::is_here()
+    {
+        let key = SessionKey {
+            group: group.clone(),
+            member: member.clone(),
+        };
+        if context.services.shares.places_of(&key) > PARTITIONS_IN_PLACE_MAX {
+            return Reply::long(async move { handle(context, request) });
+        }
+    }
     let wait = Duration::from_millis(request.max_wait_ms.max(0) as u64);
     match begin(&context, request, wait) {
         Ok(work) => Reply::later(async move { work.finish(&context).await }),
         // The delay keeps the client from retrying at once.
         Err(error @ ErrorCode::ShareSessionLimitReached) => Reply::later(async move {
-            tokio::time::sleep(wait).await;
+            tokio::time::sleep(wait.min(REFUSED_MAX)).await;
             refused(error)
         }),
         Err(error) => refused(error).into(),
@@ -146,7 +164,7 @@ fn begin(
     let wanted = Wanted {
         delivery: shares.delivery(&key.group),
         group: ByteString::from(&*key.group),
-        member: Arc::from(&*key.member),
+        member: begun.member,
         places,
         max_bytes: max_bytes.max(0) as usize,
         min_bytes: request.min_bytes.max(0) as usize,

@@ -258,14 +258,14 @@ fn a_member_that_goes_without_a_word_releases_what_it_has() {
     let mut machine = machine();
     take(&mut machine, 0, "a", &terms(), 20);
     take(&mut machine, 0, "b", &terms(), 30);
-    let change = machine.release("a", LIMIT).unwrap();
+    let change = machine.release(|name| &**name == "a", LIMIT).unwrap();
     assert_eq!(written(&change), [(0, 19, AVAILABLE, 1)]);
     assert_eq!(take(&mut machine, 0, "c", &terms(), 30), []);
     machine.settle(&change, true, 0, LIMIT);
     assert_eq!(take(&mut machine, 0, "c", &terms(), 30), [(0, 19, 2)]);
-    assert_eq!(machine.release("a", LIMIT), None);
+    assert_eq!(machine.release(|name| &**name == "a", LIMIT), None);
     // The last delivery: the records are archived.
-    let change = machine.release("c", 2).unwrap();
+    let change = machine.release(|name| &**name == "c", 2).unwrap();
     assert_eq!(written(&change), [(0, 19, ARCHIVED, 2)]);
 }
 
@@ -451,7 +451,7 @@ proptest! {
                         }
                     }
                 }
-                Step::Leave(who) => pending.extend(machine.release(NAMES[who], LIMIT)),
+                Step::Leave(who) => pending.extend(machine.release(|name| &**name == NAMES[who], LIMIT)),
                 Step::Wait(ms) => {
                     now += ms;
                     if let Some(change) = machine.expire(now, LIMIT) {
