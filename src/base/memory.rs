@@ -31,6 +31,8 @@ const LITTLE: usize = 4 << 10;
 const PART_OF_MEMBERS: usize = 2;
 /// Fraction (one quarter) of the limit for share sessions, and for records on their way to share groups.
 const PART_OF_SHARES: usize = 4;
+/// Fraction (one quarter) of the limit for what the share coordinator keeps. This memory is not part of the limit.
+const PART_OF_SHARE_STATES: usize = 4;
 /// Fraction (one quarter) of the limit for fetches that wait for records, which is at most [`WAITING_MAX`].
 const PART_OF_WAITING: usize = 4;
 /// Upper bound on the memory of waiting fetches, in bytes: a million partitions in all.
@@ -58,6 +60,8 @@ pub enum Purpose {
     Members,
     /// Share sessions, and records on their way to share groups.
     Shares,
+    /// What share groups have done with records, as far as the share coordinator keeps it.
+    ShareStates,
     /// Buffers with which the work pool unpacks and compresses batches: the window of zstd and its tables; other codecs have
     /// windows of 64 KiB. Also decoded requests with many elements.
     Codecs,
@@ -65,13 +69,14 @@ pub enum Purpose {
     Cleaner,
 }
 
-const PURPOSES: [(Purpose, &str); 8] = [
+const PURPOSES: [(Purpose, &str); 9] = [
     (Purpose::HalfRead, "half-read-requests"),
     (Purpose::Requests, "requests"),
     (Purpose::Answers, "answers"),
     (Purpose::WaitingFetches, "waiting-fetches"),
     (Purpose::Members, "group-members"),
     (Purpose::Shares, "share-groups"),
+    (Purpose::ShareStates, "share-states"),
     (Purpose::Codecs, "codecs"),
     (Purpose::Cleaner, "cleaner"),
 ];
@@ -171,6 +176,15 @@ impl Memory {
     /// Whether there is room for `bytes` more of share sessions and of records on their way to share groups.
     pub fn has_room_for_shares(&self, bytes: usize) -> bool {
         self.has_room(Purpose::Shares, bytes, self.limit / PART_OF_SHARES)
+    }
+
+    /// Whether the share coordinator has room for `bytes` more.
+    pub fn has_room_for_share_states(&self, bytes: usize) -> bool {
+        self.has_room(
+            Purpose::ShareStates,
+            bytes,
+            self.limit / PART_OF_SHARE_STATES,
+        )
     }
 
     /// Whether there is room for a waiting fetch whose state takes `bytes`.

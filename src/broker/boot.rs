@@ -236,7 +236,7 @@ impl Broker {
                 SHARE_STATE_TOPIC,
                 batch_bytes_max,
             )),
-            ShareStateSettings::from(&config.settings),
+            ShareStateSettings::new(&config.settings, &memory),
             (config.settings).int("share.coordinator.state.topic.num.partitions"),
             millis(i64::from(
                 config

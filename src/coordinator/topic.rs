@@ -15,7 +15,7 @@ use super::runtime::log::{Append, RecordLog, Wake};
 use super::runtime::shard::{Condition, Shard};
 use super::share_state::handle::ShareStateHandle;
 use super::txn::handle::TxnHandle;
-use crate::base::ids::{BrokerId, LeaderEpoch, Offset, PartitionIndex, Uuid};
+use crate::base::ids::{BrokerId, LeaderEpoch, Offset, PartitionIndex};
 use crate::base::time::Timestamp;
 use crate::host::task::Halt;
 use crate::log::append::Origin;
@@ -383,10 +383,9 @@ impl Publisher for ShareStateTopicWatcher {
             changed,
             resize,
         );
-        let gone: Vec<Uuid> = delta.removed_topics.iter().map(|topic| topic.id).collect();
-        if !gone.is_empty() {
+        if !delta.removed_topics.is_empty() {
             let states = self.states.clone();
-            let forget = async move { states.topics_deleted(gone).await };
+            let forget = async move { states.topics_deleted().await };
             self.runtime
                 .spawn(self.halt.guard("forgetting of share states", forget));
         }

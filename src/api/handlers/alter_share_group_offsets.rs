@@ -72,6 +72,7 @@ async fn alter(
                     topic_id: found.id,
                     partition: index,
                     start: one.start_offset,
+                    replaces: true,
                 });
             }
             let error = there.err();

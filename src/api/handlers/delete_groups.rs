@@ -59,6 +59,13 @@ async fn forget_states(context: &RequestContext, group: &ByteString) -> Result<(
         Err(ErrorCode::GroupIdNotFound) => return Ok(()),
         Err(error) => return Err(error),
     };
+    // The mark comes first: if only some states are deleted, the next member has them begun anew. A group that took them for
+    // initialised would never deliver anything.
+    let topics = known.initialised.keys().chain(known.others.keys());
+    let marked = services
+        .groups
+        .forget_share(group, topics.copied().collect(), false);
+    let epoch_max = marked.await?;
     let initialised = known.initialised.into_iter();
     let all = initialised.map(|(topic, (_, partitions))| (topic, partitions));
     for (topic_id, partitions) in all.chain(known.others) {
@@ -68,7 +75,7 @@ async fn forget_states(context: &RequestContext, group: &ByteString) -> Result<(
                 topic_id,
                 partition,
             };
-            match services.share_states.delete(key).await {
+            match services.share_states.delete(key, epoch_max).await {
                 // The states of a deleted topic are deleted already.
                 Ok(()) => {}
                 Err(refusal) if refusal.error == ErrorCode::UnknownTopicOrPartition => {}

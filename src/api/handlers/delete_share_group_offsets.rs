@@ -46,7 +46,7 @@ async fn delete(
         let topic = may.and_then(|()| topic.ok_or(ErrorCode::UnknownTopicOrPartition));
         let id = topic.map_or(Uuid::ZERO, |topic| topic.id);
         let done = match topic {
-            Ok(_) if !known.initialised.contains_key(&id) => {
+            Ok(_) if !known.initialised.contains_key(&id) && !known.deleting.contains(&id) => {
                 Err((ErrorCode::UnknownTopicOrPartition, NOTHING))
             }
             Ok(topic) => {
@@ -80,7 +80,8 @@ async fn delete(
 /// Kafka's error message.
 const NOTHING: &str = "There is no offset information to delete.";
 
-/// Deletes states. The group first records the deletion: if the broker stops in between, the next deletion finishes it.
+/// Deletes states. The group first records the deletion: if the broker stops in between, the next deletion finishes it, or the
+/// next member has the states begun anew.
 async fn forget(
     context: &RequestContext,
     group: &ByteString,
@@ -88,17 +89,15 @@ async fn forget(
     partitions: impl Iterator<Item = i32>,
 ) -> Result<(), ErrorCode> {
     let services = &context.services;
-    services
-        .groups
-        .forget_share(group, vec![topic], false)
-        .await?;
+    let marked = services.groups.forget_share(group, vec![topic], false);
+    let epoch_max = marked.await?;
     for partition in partitions {
         let key = ShareKey {
             group: group.clone(),
             topic_id: topic,
             partition,
         };
-        let deleted = services.share_states.delete(key).await;
+        let deleted = services.share_states.delete(key, epoch_max).await;
         deleted.map_err(|refusal| refusal.error)?;
     }
     services.shares.begin_anew(group).await;

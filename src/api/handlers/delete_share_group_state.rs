@@ -13,7 +13,7 @@ pub fn handle(
     of_each_state!(
         context,
         request => DeleteShareGroupStateResponse of DeleteStateResult,
-        |states, key, one| states.delete(key),
+        |states, key, one| states.delete(key, i32::MAX),
         |partition, done| {
             let (error_code, error_message) = told(done.err());
             PartitionResult {

@@ -220,24 +220,28 @@ impl GroupHandle {
             starts,
         };
         match self.ask(&group, request).await? {
-            GroupAnswer::InitialiseShare(errand) => Ok(initialise(self, errand, true).await),
+            GroupAnswer::InitialiseShare(errand) => Ok(initialise(self, errand).await),
             _ => Err(ErrorCode::UnknownServerError),
         }
     }
 
-    /// Marks the states of topics of a share group as being deleted, or forgets them once they are deleted (`is_done`).
+    /// Marks the states of topics of a share group as being deleted, or forgets them once they are deleted (`is_done`). States
+    /// up to the epoch that is returned are to be deleted; those behind it were begun anew for a member that has come since.
     pub async fn forget_share(
         &self,
         group: &ByteString,
         topics: Vec<Uuid>,
         is_done: bool,
-    ) -> Result<(), ErrorCode> {
+    ) -> Result<i32, ErrorCode> {
         let request = GroupRequest::ForgetShare {
             group: group.clone(),
             topics,
             is_done,
         };
-        self.ask(group, request).await.map(|_| ())
+        match self.ask(group, request).await? {
+            GroupAnswer::ShareForgotten(epoch) => Ok(epoch),
+            _ => Err(ErrorCode::UnknownServerError),
+        }
     }
 
     async fn ask(&self, group: &str, request: GroupRequest) -> Result<GroupAnswer, ErrorCode> {
@@ -424,7 +428,7 @@ fn errands(
                         partitions,
                         states,
                     };
-                    initialise(&groups, errand, false).await;
+                    initialise(&groups, errand).await;
                 }
             };
             threads.spawn(halt.guard("initialising of share states", initialise));
@@ -463,12 +467,10 @@ async fn find_topics(
 const INITIALISE_TRIES: usize = 100;
 const INITIALISE_PAUSE: Duration = Duration::from_millis(20);
 
-/// Initialises states of a share group with the share coordinator and reports the results to the group. Existing states are
-/// replaced if `replaces` is set.
+/// Initialises states of a share group with the share coordinator and reports the results to the group.
 async fn initialise(
     groups: &GroupHandle,
     errand: InitialiseErrand,
-    replaces: bool,
 ) -> Vec<(ShareStart, Result<(), Refusal>)> {
     let mut results = Vec::with_capacity(errand.starts.len());
     for start in errand.starts {
@@ -480,7 +482,7 @@ async fn initialise(
         let mut tries = 0;
         let done = loop {
             let (key, epoch) = (key.clone(), errand.epoch);
-            let done = (groups.states).initialise(key, epoch, start.start, replaces);
+            let done = (groups.states).initialise(key, epoch, start.start, start.replaces);
             match done.await {
                 // The internal topic of share states may have been created just now.
                 Err(refusal) if is_passing(refusal.error) && tries < INITIALISE_TRIES => {

@@ -83,6 +83,9 @@ pub struct ShareStart {
     pub partition: PartitionIndex,
     /// -1 if the leader of the partition determines it.
     pub start: Offset,
+    /// Whether a state that exists is replaced. Otherwise it stays as it is: two heartbeats may have the same state
+    /// initialised, and the second initialisation must not undo acknowledgements that came after the first.
+    pub replaces: bool,
 }
 
 /// Task of initialising the states of partitions with the share coordinator, in the given state epoch.
@@ -99,6 +102,8 @@ pub struct ShareTopics {
     pub initialised: BTreeMap<Uuid, (ByteString, BTreeSet<i32>)>,
     /// Partitions that are being initialised or deleted.
     pub others: BTreeMap<Uuid, BTreeSet<i32>>,
+    /// Topics whose states are being deleted.
+    pub deleting: BTreeSet<Uuid>,
 }
 
 /// Task of finding the topics that match the regular expressions of a group.
@@ -292,6 +297,8 @@ pub enum GroupAnswer {
     /// [`GroupRequest::BeginShare`].
     InitialiseShare(InitialiseErrand),
     ShareTopics(ShareTopics),
+    /// The topics are marked or forgotten. States that the group initialises later have a higher epoch than this one.
+    ShareForgotten(i32),
     Committed(Vec<OffsetCommitResponseTopic>),
     FetchOffsets(OffsetFetchResponseGroup),
     DeleteOffsets(OffsetDeleteResponse),

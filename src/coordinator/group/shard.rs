@@ -229,7 +229,7 @@ impl Shard for GroupShard {
                 is_done,
             } => {
                 let answer = self.forget_share(&group, &topics, is_done, out);
-                let answer = answer.map_or_else(GroupAnswer::Refused, |()| GroupAnswer::Done);
+                let answer = answer.map_or_else(GroupAnswer::Refused, GroupAnswer::ShareForgotten);
                 out.answer(ticket, answer);
             }
             GroupRequest::Commit(commit) => {
@@ -322,7 +322,9 @@ impl Shard for GroupShard {
             }
             GroupRequest::ShareHeartbeat(beat) => self.cost_of_share_heartbeat(beat),
             GroupRequest::DescribeShare(group) => 2 * self.members_of(group),
-            GroupRequest::ShareInitialised { done, .. } => 1 + done.len() / LOOKED_AT,
+            GroupRequest::ShareInitialised { group, done } => {
+                1 + (done.len() + self.share_partitions(group)) / LOOKED_AT
+            }
             GroupRequest::ShareTopics { group, .. } | GroupRequest::ForgetShare { group, .. } => {
                 self.share_partitions(group) / LOOKED_AT
             }

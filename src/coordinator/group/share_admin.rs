@@ -15,10 +15,13 @@ use super::shard::GroupShard;
 use super::share::group::{ShareGroup, epoch_record, target_epoch_record};
 use super::share::heartbeat::{SHARE_VERSION, by_topic, check};
 use crate::base::ids::Uuid;
-use crate::coordinator::runtime::shard::{Moment, Origin, Output};
+use crate::coordinator::runtime::shard::{Moment, Origin, Output, total_cost};
 use crate::wire::error_code::ErrorCode;
 use crate::wire::message::share_group_describe::DescribedGroup;
 use crate::wire::message::share_group_heartbeat::ShareGroupHeartbeatResponse;
+
+/// Number of topics of a member that cost as much as the commit of one offset.
+const TOPICS: usize = 16;
 
 impl GroupShard {
     pub(super) fn share_heartbeat(
@@ -92,31 +95,37 @@ impl GroupShard {
         self.groups.get(id)?.as_share()
     }
 
-    /// Number of initialised partitions of a share group.
+    /// Number of partitions of a share group whose states are initialised or being initialised.
     pub(super) fn share_partitions(&self, id: &str) -> usize {
-        let group = self.share(id);
-        let topics = group
-            .into_iter()
-            .flat_map(|group| group.states.initialised.values());
-        topics.map(|(_, partitions)| partitions.len()).sum()
+        self.share(id).map_or(0, |group| group.states.partitions())
     }
 
-    /// Cost of a heartbeat: small if nothing changes, otherwise proportional to the number of members, because the group may be
-    /// assigned anew.
+    /// Number of partitions of topics, up to what a request may cost in place.
+    fn partitions_of<'a>(&self, names: impl Iterator<Item = &'a ByteString>) -> usize {
+        let topics = names.filter_map(|name| self.image.topics.by_name(name));
+        total_cost(topics.map(|topic| 1 + topic.partitions.len()))
+    }
+
+    /// Cost of a heartbeat: small if nothing changes, otherwise proportional to the numbers of members and partitions, because
+    /// the group may be assigned anew.
     pub(super) fn cost_of_share_heartbeat(&self, beat: &ShareHeartbeat) -> usize {
         let request = &beat.request;
+        let names = request.subscribed_topic_names.iter().flatten();
         let said = request.subscribed_topic_names.as_ref().map_or(0, Vec::len);
+        let named = said + self.partitions_of(names);
         let Some(group) = self.share(&request.group_id) else {
-            return said + 1;
+            return named + 1;
         };
         let is_changed = request.member_epoch <= JOIN
             || request.subscribed_topic_names.is_some()
             || group.epoch > group.assignment_epoch
-            || group.is_stale;
+            || group.is_stale
+            || !group.states.initialising.is_empty();
         match is_changed {
             true => {
-                let partitions = self.share_partitions(&request.group_id);
-                said + 4 * group.members().len() + partitions
+                let members = group.members().len();
+                let partitions = self.partitions_of(group.named().keys());
+                named + 4 * members + group.named().len() * members / TOPICS + partitions
             }
             false => said + 1,
         }
@@ -148,6 +157,7 @@ impl GroupShard {
         Ok(ShareTopics {
             initialised: states.initialised.clone(),
             others,
+            deleting: states.deleting.keys().copied().collect(),
         })
     }
 
@@ -197,6 +207,7 @@ impl GroupShard {
     }
 
     /// Removes topics from a group without members: first marks their states as being deleted, then (`is_done`) forgets them.
+    /// If nobody comes to the second step, the next member has the marked states begun anew. Returns the epoch of the group.
     ///
     /// Errors: `GroupIdNotFound`, `NonEmptyGroup`; `UnknownServerError` if the batch is full.
     pub(super) fn forget_share(
@@ -205,27 +216,30 @@ impl GroupShard {
         topics: &[Uuid],
         is_done: bool,
         out: &mut Output<GroupAnswer>,
-    ) -> Result<(), ErrorCode> {
+    ) -> Result<i32, ErrorCode> {
         let group = self.share(id).ok_or(ErrorCode::GroupIdNotFound)?;
+        let epoch = group.epoch;
         if !is_done && !group.members().is_empty() {
             return Err(ErrorCode::NonEmptyGroup);
         }
         let mut states = group.states.clone();
         for topic in topics {
+            if is_done {
+                states.deleting.remove(topic);
+                continue;
+            }
             let known = states.initialised.remove(topic);
             let coming = states.initialising.remove(topic);
-            let known = known.or(coming);
-            match known {
-                Some((name, _)) if !is_done => drop(states.deleting.insert(*topic, name)),
-                _ if is_done => drop(states.deleting.remove(topic)),
-                _ => {}
+            if let Some((name, _)) = known.or(coming) {
+                states.deleting.insert(*topic, name);
             }
         }
         if states == group.states {
-            return Ok(());
+            return Ok(epoch);
         }
         let record = GroupRecord::Modern(states.record(id));
         let written = self.records(Origin::Plain, &[record], out);
-        written.map_err(|_| ErrorCode::UnknownServerError)
+        written.map_err(|_| ErrorCode::UnknownServerError)?;
+        Ok(epoch)
     }
 }

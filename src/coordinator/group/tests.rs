@@ -41,6 +41,7 @@ use super::request::{
 use super::settings::GroupSettings;
 use super::shard::GroupShard;
 use crate::base::ids::Uuid;
+use crate::base::memory::Memory;
 use crate::coordinator::runtime::shard::{
     Marker, Moment, Origin, Output, RawRecord, Shard, Ticket,
 };
@@ -316,6 +317,7 @@ fn starts(text: &str) -> Vec<ShareStart> {
             topic_id: topic_id(&topic),
             partition,
             start,
+            replaces: false,
         })
         .collect()
 }
@@ -813,7 +815,7 @@ fn describe(answer: &GroupAnswer) -> String {
             format!("list {}", each.join(", "))
         }
         GroupAnswer::Delete(delete) => format!("delete {}", error(delete.error_code)),
-        GroupAnswer::Done => "done".to_owned(),
+        GroupAnswer::Done | GroupAnswer::ShareForgotten(_) => "done".to_owned(),
         GroupAnswer::ConsumerHeartbeat(beat) if beat.error_code != 0 => {
             format!("hb {}", error(beat.error_code))
         }
@@ -859,7 +861,8 @@ fn describe(answer: &GroupAnswer) -> String {
             let starts = errand.starts.iter();
             let starts = starts.map(|one| {
                 let name = topic_name(one.topic_id);
-                format!(" {name}-{} from {}", one.partition, one.start)
+                let anew = if one.replaces { " anew" } else { "" };
+                format!(" {name}-{} from {}{anew}", one.partition, one.start)
             });
             let starts: Vec<String> = starts.collect();
             format!("initialise in epoch {}:{}", errand.epoch, starts.join(","))

@@ -198,6 +198,11 @@ impl<A> Output<A> {
         }
     }
 
+    /// Bytes that further records of this event may have.
+    pub fn room(&self) -> usize {
+        self.records_bytes_max.saturating_sub(self.records_bytes)
+    }
+
     /// Adds a record to append. The caller must apply it if, and only if, this succeeds.
     ///
     /// Errors: the record cannot be encoded, or the records exceed the size of a batch.

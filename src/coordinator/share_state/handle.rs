@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use super::record::ShareKey;
 use super::request::{Known, Refusal, ShareStateAnswer, ShareStateRequest, Summary, Write};
 use super::shard::{ShareStateSettings, ShareStateShard};
-use crate::base::ids::{LeaderEpoch, Offset, PartitionIndex, Uuid};
+use crate::base::ids::{LeaderEpoch, Offset, PartitionIndex};
 use crate::base::work_pool::WorkPool;
 use crate::coordinator::hash::partition_of;
 use crate::coordinator::runtime::handle::Coordinator;
@@ -55,7 +55,7 @@ impl ShareStateHandle {
         compression: Compression,
         pool: WorkPool,
     ) -> (Self, Task<ShareStateShard>) {
-        let make = Arc::new(move |_, _| ShareStateShard::new(settings));
+        let make = Arc::new(move |_, _| ShareStateShard::new(settings.clone()));
         let (coordinator, task) = Coordinator::new(
             "share states",
             host,
@@ -139,11 +139,13 @@ impl ShareStateHandle {
         self.ask(&key, request).await.map(|_| ())
     }
 
-    /// Deletes a state. Succeeds if the state does not exist.
-    pub async fn delete(&self, key: ShareKey) -> Result<(), Refusal> {
-        self.ask(&key, ShareStateRequest::Delete(key.clone()))
-            .await
-            .map(|_| ())
+    /// Deletes a state that was initialised in an epoch up to `epoch_max`. Succeeds if there is no such state.
+    pub async fn delete(&self, key: ShareKey, epoch_max: i32) -> Result<(), Refusal> {
+        let request = ShareStateRequest::Delete {
+            key: key.clone(),
+            epoch_max,
+        };
+        self.ask(&key, request).await.map(|_| ())
     }
 
     pub async fn summarise(&self, key: ShareKey) -> Result<Summary, Refusal> {
@@ -176,6 +178,8 @@ impl ShareStateHandle {
     }
 
     async fn prune_one(&self, partition: PartitionIndex) -> Result<(), ErrorCode> {
+        // Topics may have been deleted while the partition was loading, or shortly before a crash.
+        self.forget_deleted(partition).await?;
         // All snapshots requested below are appended at or after this offset.
         let (epoch, before) = self.log.log.leads_from(partition)?;
         let mut behind = None;
@@ -193,19 +197,24 @@ impl ShareStateHandle {
         self.log.host.threads.blocking(delete).await
     }
 
-    /// Deletes the states of deleted topics.
-    pub async fn topics_deleted(&self, topics: Vec<Uuid>) {
+    /// Deletes the states of deleted topics. Partitions that are loading, and those where that fails, do so with the next
+    /// [`Self::prune`].
+    pub async fn topics_deleted(&self) {
         for partition in self.coordinator.active().await {
-            loop {
-                let request = ShareStateRequest::TopicsDeleted(topics.clone());
-                match self.coordinator.ask(partition, request).await {
-                    Ok(ShareStateAnswer::More) => {}
-                    Ok(_) => break,
-                    Err(error) => {
-                        tracing::warn!(partition, %error, "share states of deleted topics stay");
-                        break;
-                    }
-                }
+            if let Err(error) = self.forget_deleted(partition).await {
+                tracing::debug!(partition, %error, "share states of deleted topics stay for now");
+            }
+        }
+    }
+
+    async fn forget_deleted(&self, partition: PartitionIndex) -> Result<(), ErrorCode> {
+        let mut behind = None;
+        loop {
+            let request = ShareStateRequest::ForgetDeleted(behind);
+            match self.coordinator.ask(partition, request).await? {
+                ShareStateAnswer::MoreBehind(last) => behind = Some(last),
+                ShareStateAnswer::Refused(refusal) => return Err(refusal.error),
+                _ => return Ok(()),
             }
         }
     }

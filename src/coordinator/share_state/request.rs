@@ -1,7 +1,7 @@
 //! pure: requests to a shard of share states, and its answers.
 
 use super::record::{ShareKey, StateBatch};
-use crate::base::ids::{LeaderEpoch, Offset, Uuid};
+use crate::base::ids::{LeaderEpoch, Offset};
 use crate::wire::error_code::ErrorCode;
 
 /// Start offset of a state if none has been decided yet.
@@ -79,10 +79,14 @@ pub enum ShareStateRequest {
         key: ShareKey,
         write: Write,
     },
-    Delete(ShareKey),
+    /// Deletes a state, unless it was initialised in an epoch behind `epoch_max`: the group has begun anew meanwhile.
+    Delete {
+        key: ShareKey,
+        epoch_max: i32,
+    },
     Summarise(ShareKey),
-    /// Deletes the states of deleted topics.
-    TopicsDeleted(Vec<Uuid>),
+    /// Deletes the states of deleted topics, after this key.
+    ForgetDeleted(Option<ShareKey>),
     /// Requests snapshots of all states after this key, so that older records can be deleted. With `None`, the first request of
     /// a series, snapshots are written only if the log holds many records.
     Snapshot(Option<ShareKey>),
@@ -95,9 +99,7 @@ pub enum ShareStateAnswer {
     Known(Known),
     Summary(Summary),
     Refused(Refusal),
-    /// The tombstones did not fit into one batch: ask again.
-    More,
-    /// Snapshots were written up to this state. Ask again for the rest.
+    /// Records were written up to this state, and further ones did not fit into the batch. Ask again for the rest.
     MoreBehind(ShareKey),
     /// The log holds too few records for snapshots.
     Short,

@@ -10,6 +10,7 @@ use super::request::{
     Known, Refusal, ShareStateAnswer, ShareStateRequest, Summary, UNCHANGED, UNDECIDED, Write,
 };
 use crate::base::ids::{LeaderEpoch, Offset};
+use crate::base::memory::{Held, Memory, Purpose};
 use crate::base::time::Timestamp;
 use crate::config::broker::BrokerSettings;
 use crate::coordinator::runtime::shard::{
@@ -20,21 +21,30 @@ use crate::wire::codec::EncodeError;
 use crate::wire::error_code::ErrorCode;
 
 /// Kafka's `share.coordinator.*` settings.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct ShareStateSettings {
     /// Number of updates after a snapshot before the next snapshot is written
     /// (`share.coordinator.snapshot.update.records.per.snapshot`).
     pub updates_per_snapshot: u32,
+    pub memory: Arc<Memory>,
 }
 
-impl From<&BrokerSettings> for ShareStateSettings {
-    fn from(settings: &BrokerSettings) -> Self {
+impl ShareStateSettings {
+    pub fn new(settings: &BrokerSettings, memory: &Arc<Memory>) -> Self {
         let updates = settings.int("share.coordinator.snapshot.update.records.per.snapshot");
         Self {
             updates_per_snapshot: updates.max(0).cast_unsigned(),
+            memory: Arc::clone(memory),
         }
     }
 }
+
+/// Approximate bytes of memory that a state takes, without the group's name, and each of its batches.
+const STATE_BYTES: usize = 300;
+const BATCH_BYTES: usize = 24;
+/// Bytes of a batch in a record, and of the record without batches.
+const WRITTEN_BATCH_BYTES: usize = 20;
+const WRITTEN_STATE_BYTES: usize = 1_000;
 
 /// State of a group in a partition.
 #[derive(Clone, Debug, PartialEq)]
@@ -51,11 +61,13 @@ struct State {
 }
 
 /// States of one partition of `__share_group_state`.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct ShareStateShard {
     settings: ShareStateSettings,
     image: Arc<Image>,
     states: BTreeMap<ShareKey, State>,
+    /// Memory of the states.
+    held: Held,
     /// Number of records since snapshots of all states were written or the log was loaded.
     records: usize,
 }
@@ -65,6 +77,12 @@ pub struct ShareStateShard {
 const RECORDS_MIN: usize = 1_000;
 /// Number of batches of a state that cost as much as the commit of one offset.
 const BATCHES: usize = 64;
+/// The same for batches that are sorted and merged with others.
+const MERGED: usize = 8;
+/// Number of states to look at that costs as much as the commit of one offset.
+const LOOKED_AT: usize = 16;
+/// Lower bound of the bytes of a tombstone.
+const TOMBSTONE_BYTES_MIN: usize = 20;
 
 impl Shard for ShareStateShard {
     type Request = ShareStateRequest;
@@ -83,6 +101,10 @@ impl Shard for ShareStateShard {
 
     fn apply(&mut self, _: Origin, record: &ShareStateRecord) {
         self.records += 1;
+        let key = record.key();
+        let bytes_of =
+            |states: &BTreeMap<ShareKey, State>| states.get(key).map(|state| state.bytes(key));
+        let before = bytes_of(&self.states).unwrap_or(0);
         match record {
             ShareStateRecord::Snapshot { key, value: None } => drop(self.states.remove(key)),
             ShareStateRecord::Snapshot {
@@ -109,6 +131,9 @@ impl Shard for ShareStateShard {
                 }
             }
         }
+        let after = bytes_of(&self.states).unwrap_or(0);
+        let held = self.held.bytes().saturating_sub(before);
+        self.held.set(held + after);
     }
 
     /// No offsets are committed in this topic, so markers have no effect.
@@ -140,14 +165,15 @@ impl Shard for ShareStateShard {
 
     fn cost(&self, request: &ShareStateRequest) -> usize {
         let cost = match request {
-            ShareStateRequest::Initialise { .. } | ShareStateRequest::Delete(_) => 1,
+            ShareStateRequest::Initialise { .. } | ShareStateRequest::Delete { .. } => 1,
             ShareStateRequest::Summarise(_) => 1,
             ShareStateRequest::Read { key, .. } => self.cost_of(key),
             ShareStateRequest::Write { key, write } => {
-                let once = self.cost_of(key);
-                1 + write.batches.len() * once.max(1)
+                let few = write.batches.len() <= BATCHES;
+                let each = if few { 1 } else { MERGED };
+                self.cost_of(key) * each + write.batches.len() / if few { 1 } else { MERGED }
             }
-            ShareStateRequest::TopicsDeleted(topics) => topics.len() * self.states.len(),
+            ShareStateRequest::ForgetDeleted(_) => self.states.len() / LOOKED_AT,
             ShareStateRequest::Snapshot(_) => self.states.len(),
         };
         cost.max(1)
@@ -181,11 +207,14 @@ impl State {
             self.complete_count = value.delivery_complete_count.max(before);
         }
         self.start_offset = self.start_offset.max(start);
-        for batch in &value.state_batches {
-            self.batches.put(batch.clone());
-        }
+        self.batches.put_all(&value.state_batches);
         self.batches.cut_below(self.start_offset);
         self.updates += 1;
+    }
+
+    /// Memory of the state and its key.
+    fn bytes(&self, key: &ShareKey) -> usize {
+        STATE_BYTES + key.group.len() + self.batches.count() * BATCH_BYTES
     }
 
     fn snapshot(&self, epoch: i32, now: Timestamp) -> ShareSnapshotValue {
@@ -205,6 +234,7 @@ impl State {
 impl ShareStateShard {
     pub fn new(settings: ShareStateSettings) -> Self {
         Self {
+            held: settings.memory.hold(Purpose::ShareStates, 0),
             settings,
             image: Arc::new(Image::empty()),
             states: BTreeMap::new(),
@@ -247,28 +277,17 @@ impl ShareStateShard {
                 });
                 Ok(ShareStateAnswer::Summary(summary))
             }
-            ShareStateRequest::Delete(key) => {
+            ShareStateRequest::Delete { key, epoch_max } => {
                 check_partition(&key)?;
-                match self.states.contains_key(&key) {
-                    true => self.record(ShareStateRecord::Snapshot { key, value: None }, out)?,
-                    false => self.check_topic(&key)?,
+                match self.states.get(&key) {
+                    Some(state) if state.state_epoch > epoch_max => {}
+                    Some(_) => self.record(ShareStateRecord::Snapshot { key, value: None }, out)?,
+                    None => self.check_topic(&key)?,
                 }
                 Ok(ShareStateAnswer::Done)
             }
             ShareStateRequest::Snapshot(behind) => self.snapshot(now, behind, out),
-            ShareStateRequest::TopicsDeleted(topics) => {
-                let gone = self
-                    .states
-                    .keys()
-                    .filter(|key| topics.contains(&key.topic_id));
-                for key in gone.cloned().collect::<Vec<_>>() {
-                    let record = ShareStateRecord::Snapshot { key, value: None };
-                    if self.record(record, out).is_err() {
-                        return Ok(ShareStateAnswer::More);
-                    }
-                }
-                Ok(ShareStateAnswer::Done)
-            }
+            ShareStateRequest::ForgetDeleted(behind) => self.forget_deleted(behind, out),
         }
     }
 
@@ -287,6 +306,13 @@ impl ShareStateShard {
             return Err(fenced_state());
         }
         self.check_topic(&key)?;
+        let bytes = STATE_BYTES + key.group.len();
+        if known.is_none() && !self.settings.memory.has_room_for_share_states(bytes) {
+            return Err(Refusal {
+                error: ErrorCode::PolicyViolation,
+                why: "The states of all share groups take all the memory that they may.",
+            });
+        }
         let state = State {
             snapshot_epoch: known.map_or(0, |known| known.snapshot_epoch.saturating_add(1)),
             state_epoch,
@@ -364,6 +390,16 @@ impl ShareStateShard {
                 why: "A batch of states ends before it begins.",
             });
         }
+        let room = out
+            .room()
+            .saturating_sub(WRITTEN_STATE_BYTES + key.group.len());
+        let batches_max = room / WRITTEN_BATCH_BYTES;
+        let bytes = write.batches.len().saturating_mul(BATCH_BYTES);
+        if write.batches.len() > batches_max
+            || !self.settings.memory.has_room_for_share_states(bytes)
+        {
+            return Err(ErrorCode::RecordListTooLarge.into());
+        }
         let value = ShareUpdateValue {
             snapshot_epoch: state.snapshot_epoch,
             leader_epoch: write.leader_epoch,
@@ -371,11 +407,21 @@ impl ShareStateShard {
             delivery_complete_count: write.complete_count,
             state_batches: Batches::new(write.batches).to_vec(),
         };
+        // The state has to fit into a batch as a whole, or its next snapshot could never be written. A batch of the write
+        // splits at most one known batch.
+        let may_be = state.batches.count() + 2 * value.state_batches.len();
+        let next = || {
+            let mut next = state.clone();
+            next.update(&value);
+            next
+        };
+        if may_be > batches_max && next().batches.count() > batches_max {
+            return Err(ErrorCode::RecordListTooLarge.into());
+        }
         let record = if state.updates < self.settings.updates_per_snapshot {
             ShareStateRecord::Update { key, value }
         } else {
-            let mut next = state.clone();
-            next.update(&value);
+            let mut next = next();
             next.state_epoch = next.state_epoch.max(write.state_epoch);
             next.created_at = now.wall;
             let epoch = state.snapshot_epoch.saturating_add(1);
@@ -395,14 +441,12 @@ impl ShareStateShard {
         if behind.is_none() && self.records < RECORDS_MIN + self.states.len() {
             return Ok(ShareStateAnswer::Short);
         }
-        let first = behind.map_or(Bound::Unbounded, Bound::Excluded);
+        let mut behind = behind;
         let mut last = None;
-        let rest = self.states.range((first, Bound::Unbounded));
-        let keys: Vec<ShareKey> = rest.map(|(key, _)| key.clone()).collect();
-        for key in keys {
-            let Some(state) = self.states.get(&key) else {
-                continue;
-            };
+        while let Some((key, state)) = self.states.range((after(&behind), Bound::Unbounded)).next()
+        {
+            let key = key.clone();
+            behind = Some(key.clone());
             let epoch = state.snapshot_epoch.saturating_add(1);
             let record = ShareStateRecord::Snapshot {
                 key: key.clone(),
@@ -417,6 +461,32 @@ impl ShareStateShard {
             }
         }
         self.records = self.states.len();
+        Ok(ShareStateAnswer::Done)
+    }
+
+    /// Deletes states of topics that do not exist any more.
+    fn forget_deleted(
+        &mut self,
+        behind: Option<ShareKey>,
+        out: &mut Output<ShareStateAnswer>,
+    ) -> Result<ShareStateAnswer, Refusal> {
+        let rest = self.states.range((after(&behind), Bound::Unbounded));
+        let is_gone = |key: &&ShareKey| self.image.topics.by_id(key.topic_id).is_none();
+        let gone = rest.map(|(key, _)| key).filter(is_gone);
+        let room = out.room() / TOMBSTONE_BYTES_MIN;
+        let gone: Vec<ShareKey> = gone.take(room + 1).cloned().collect();
+        let mut last = behind;
+        for key in gone {
+            let record = ShareStateRecord::Snapshot {
+                key: key.clone(),
+                value: None,
+            };
+            match (self.record(record, out), last) {
+                (Ok(()), _) => last = Some(key),
+                (Err(_), Some(last)) => return Ok(ShareStateAnswer::MoreBehind(last)),
+                (Err(refusal), None) => return Err(refusal),
+            }
+        }
         Ok(ShareStateAnswer::Done)
     }
 
@@ -436,6 +506,11 @@ impl ShareStateShard {
         self.apply(Origin::Plain, &record);
         Ok(())
     }
+}
+
+/// Bound of the states behind a key.
+fn after(key: &Option<ShareKey>) -> Bound<&ShareKey> {
+    key.as_ref().map_or(Bound::Unbounded, Bound::Excluded)
 }
 
 fn check_partition(key: &ShareKey) -> Result<(), Refusal> {

@@ -11,7 +11,7 @@ use super::record::*;
 use super::request::*;
 use super::shard::*;
 use crate::base::ids::Uuid;
-use crate::base::memory::Memory;
+use crate::base::memory::{Memory, Purpose};
 use crate::base::work_pool::WorkPool;
 use crate::coordinator::runtime::log::RecordLog;
 use crate::coordinator::runtime::log::memory::MemoryLog;
@@ -61,6 +61,7 @@ impl Stage {
     fn new(updates_per_snapshot: u32) -> Self {
         let mut shard = ShareStateShard::new(ShareStateSettings {
             updates_per_snapshot,
+            memory: Memory::new(1 << 30),
         });
         shard.on_image(&image(), &Delta::default());
         Self {
@@ -229,14 +230,19 @@ fn a_snapshot_comes_after_so_many_updates_and_a_restart_finds_the_same() {
 fn what_is_deleted_is_gone_and_may_be_deleted_again() {
     let mut stage = Stage::new(500);
     stage.initialise(1, 0);
-    let delete = || ShareStateRequest::Delete(key());
+    let delete = || ShareStateRequest::Delete {
+        key: key(),
+        epoch_max: i32::MAX,
+    };
     assert_eq!(stage.ask(delete()), ShareStateAnswer::Done);
     assert_eq!(stage.ask(delete()), ShareStateAnswer::Done);
     assert_eq!(stage.written.len(), 2);
     let summary = stage.ask(ShareStateRequest::Summarise(key()));
     assert_eq!(summary, ShareStateAnswer::Summary(Summary::NOTHING));
     stage.initialise(1, 0);
-    stage.ask(ShareStateRequest::TopicsDeleted(vec![TOPIC]));
+    let empty = Arc::new(Image::empty());
+    stage.shard.on_image(&empty, &Delta::default());
+    stage.ask(ShareStateRequest::ForgetDeleted(None));
     assert_eq!(refused(stage.read(0)), ErrorCode::InvalidRequest);
 }
 
@@ -281,6 +287,7 @@ fn start(log: &Arc<MemoryLog>) -> ShareStateHandle {
     let pool = WorkPool::new(&host, 1, &Memory::new(1 << 20));
     let settings = ShareStateSettings {
         updates_per_snapshot: 500,
+        memory: Memory::new(1 << 30),
     };
     let log = Arc::clone(log) as Arc<dyn RecordLog>;
     let limit = Duration::from_secs(5);
@@ -423,4 +430,94 @@ fn a_state_that_is_there_is_replaced_only_on_purpose() {
         }
     };
     assert_eq!([initialise(false, 9), initialise(true, 9)], [5, 9]);
+}
+
+#[test]
+fn a_deletion_spares_what_was_begun_anew_since() {
+    let mut stage = Stage::new(500);
+    stage.initialise(4, 5);
+    for (epoch_max, start_offset) in [(3, 5), (4, UNDECIDED)] {
+        let key = key();
+        stage.ask(ShareStateRequest::Delete { key, epoch_max });
+        let summary = stage.ask(ShareStateRequest::Summarise(self::key()));
+        let ShareStateAnswer::Summary(summary) = summary else {
+            panic!("{summary:?}");
+        };
+        assert_eq!(summary.start_offset, start_offset);
+    }
+}
+
+#[test]
+fn a_state_never_becomes_larger_than_its_snapshot_may_be() {
+    let mut stage = Stage::new(2);
+    stage.initialise(1, 0);
+    let bytes = 10_000;
+    let mut written = 0;
+    for round in 0..20 {
+        let batches =
+            (0..100).map(|at| batch(1_000 * round + 2 * at, 1_000 * round + 2 * at, 2, 1));
+        let write = Write {
+            state_epoch: 1,
+            leader_epoch: 1,
+            start_offset: 0,
+            complete_count: 0,
+            batches: batches.collect(),
+        };
+        let answer = stage.ask_within(bytes, ShareStateRequest::Write { key: key(), write });
+        match refused(answer) {
+            ErrorCode::None => written += 1,
+            error => assert_eq!(error, ErrorCode::RecordListTooLarge),
+        }
+    }
+    assert_eq!(written, 4);
+    let snapshot = stage.ask_within(
+        bytes,
+        ShareStateRequest::Snapshot(Some(ShareKey {
+            partition: 0,
+            ..key()
+        })),
+    );
+    assert_eq!(snapshot, ShareStateAnswer::Done);
+}
+
+#[test]
+fn states_take_no_more_memory_than_they_may_and_give_it_back() {
+    let memory = Memory::new(40_000);
+    let mut stage = Stage::new(500);
+    stage.shard = ShareStateShard::new(ShareStateSettings {
+        updates_per_snapshot: 500,
+        memory: Arc::clone(&memory),
+    });
+    stage.shard.on_image(&image(), &Delta::default());
+    let of = |number: usize| ShareKey {
+        group: format!("g{number:03}").into(),
+        ..key()
+    };
+    let refused: Vec<bool> = (0..100)
+        .map(|number| {
+            let answer = stage.ask(ShareStateRequest::Initialise {
+                key: of(number),
+                state_epoch: 1,
+                start_offset: 0,
+                replaces: true,
+            });
+            refused(answer) == ErrorCode::PolicyViolation
+        })
+        .collect();
+    assert!(!refused[30] && refused[50]);
+    let held = memory.held_for(Purpose::ShareStates);
+    assert!(held <= 12_500, "{held}");
+    // The topic is deleted; the tombstones do not fit into one batch.
+    let empty = Arc::new(Image::empty());
+    stage.shard.on_image(&empty, &Delta::default());
+    let mut behind = None;
+    let mut asked = 0;
+    while let ShareStateAnswer::MoreBehind(last) =
+        stage.ask_within(500, ShareStateRequest::ForgetDeleted(behind))
+    {
+        behind = Some(last);
+        asked += 1;
+    }
+    assert!(asked > 3);
+    assert_eq!(memory.held_for(Purpose::ShareStates), 0);
 }

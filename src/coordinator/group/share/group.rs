@@ -19,6 +19,7 @@ use crate::coordinator::group::record::share_group::{
     TopicPartitions, TopicPartitionsInfo,
 };
 use crate::coordinator::group::record::{Entry, Modern};
+use crate::coordinator::group::settings::MEMBER_BYTES;
 use crate::coordinator::runtime::timer::PutOff;
 
 /// Subscription and other metadata that a member sends (record type 10).
@@ -30,6 +31,18 @@ pub struct Profile {
     /// Subscribed topic names, sorted and without duplicates.
     pub topics: Vec<ByteString>,
 }
+
+impl Profile {
+    /// Memory of a member with this profile.
+    pub fn bytes(&self) -> usize {
+        let topics: usize = self.topics.iter().map(|name| name.len()).sum();
+        let rack = self.rack_id.as_ref().map_or(0, |rack| rack.len());
+        MEMBER_BYTES + topics + rack + self.client_id.len() + self.client_host.len()
+    }
+}
+
+/// Approximate bytes of memory of a partition in [`States`].
+pub const PARTITION_BYTES: usize = 8;
 
 /// Current assignment of a member (record type 14).
 #[derive(Clone, Debug, PartialEq)]
@@ -91,9 +104,16 @@ impl States {
         }
     }
 
-    /// Removes partitions whose initialisation has failed.
-    pub fn fail(&mut self, topic: Uuid, partitions: &BTreeSet<i32>) {
-        take(&mut self.initialising, topic, partitions);
+    /// Number of partitions that are initialised or being initialised.
+    pub fn partitions(&self) -> usize {
+        let topics = self.initialised.values().chain(self.initialising.values());
+        topics.map(|(_, partitions)| partitions.len()).sum()
+    }
+
+    /// Highest partition of a topic that is initialised or being initialised.
+    pub fn highest(&self, topic: Uuid) -> Option<i32> {
+        let of = |all: &BTreeMap<Uuid, Named>| all.get(&topic)?.1.last().copied();
+        of(&self.initialised).max(of(&self.initialising))
     }
 
     /// Whether the partition may be assigned to members.
@@ -185,10 +205,14 @@ pub struct ShareGroup {
     /// Number of members that subscribe to each topic.
     named: BTreeMap<ByteString, usize>,
     pub states: States,
+    /// Memory reservation for the states.
+    held: Option<Arc<Held>>,
     /// Whether topics, members or states may have changed since the last check.
     pub is_stale: bool,
     /// Time of the unanswered request to the share coordinator (steady clock, in milliseconds); `None` if there is none.
     pub initialising_since: Option<i64>,
+    /// Partitions that are being initialised and were added to a topic which the group reads.
+    pub added: BTreeSet<(Uuid, i32)>,
     /// Whether the last initialisation failed, so that the next attempt is not urgent.
     pub has_failed: bool,
 }
@@ -204,9 +228,11 @@ impl Default for ShareGroup {
             targets: BTreeMap::new(),
             named: BTreeMap::new(),
             states: States::default(),
+            held: None,
             // Metadata may have changed while the group was not loaded.
             is_stale: true,
             initialising_since: None,
+            added: BTreeSet::new(),
             has_failed: false,
         }
     }
@@ -275,8 +301,7 @@ impl ShareGroup {
             }) => {
                 self.is_stale = true;
                 let profile = profile(value);
-                let bytes = profile.topics.iter().map(|name| name.len()).sum();
-                let held = memory.hold(Purpose::Members, bytes);
+                let held = memory.hold(Purpose::Members, profile.bytes());
                 for name in &profile.topics {
                     count(&mut self.named, name, true);
                 }
@@ -329,6 +354,8 @@ impl ShareGroup {
             Modern::SharePartitions(entry) => {
                 self.is_stale = true;
                 self.states = entry.value.as_ref().map(States::of).unwrap_or_default();
+                let bytes = self.states.partitions() * PARTITION_BYTES;
+                self.held = Some(Arc::new(memory.hold(Purpose::Members, bytes)));
             }
             _ => {}
         }

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use bytestring::ByteString;
 
 use super::group::{
-    Current, Member, Profile, ShareGroup, States, current_record, epoch_record, gone,
-    member_record, target_epoch_record, target_record,
+    Current, Member, PARTITION_BYTES, Profile, ShareGroup, States, current_record, epoch_record,
+    gone, member_record, target_epoch_record, target_record,
 };
 use crate::base::ids::{Offset, Uuid};
 use crate::coordinator::group::assignor::MemberSpec;
@@ -29,7 +29,7 @@ use crate::coordinator::group::settings::{GroupSettings, Intervals};
 use crate::coordinator::runtime::shard::{Moment, Output, Ticket};
 use crate::coordinator::runtime::timer::Timers;
 use crate::coordinator::share_state::request::UNDECIDED;
-use crate::metadata::image::{Image, Topic};
+use crate::metadata::image::Image;
 use crate::wire::error_code::ErrorCode;
 use crate::wire::message::share_group_heartbeat::{
     Assignment as AnsweredAssignment, ShareGroupHeartbeatResponse, TopicPartitions,
@@ -148,12 +148,8 @@ impl Scene<'_> {
         let id = owned(&request.member_id);
         let profile = updated(&before.profile, beat);
         let names_changed = profile.topics != before.profile.topics;
-        let bytes: usize = profile.topics.iter().map(|name| name.len()).sum();
-        if is_new && !self.settings.memory.has_room_for_member(bytes) {
-            // The client retries.
-            let why = "The members of all groups take all the memory that they may.";
-            return Err(Refusal::new(ErrorCode::CoordinatorNotAvailable, why));
-        }
+        let held = if is_new { 0 } else { before.profile.bytes() };
+        self.has_room_for(profile.bytes().saturating_sub(held))?;
         let mut records = Vec::new();
         if is_new || profile != before.profile {
             records.push(member_record(self.id, &id, &profile));
@@ -167,7 +163,13 @@ impl Scene<'_> {
         };
         let topics = self.topics(&before.profile, &draft.profile);
         self.look_at_topics(&topics, is_new || names_changed, &mut draft, &mut records);
-        let errand = self.initialise(&topics, &mut draft);
+        let states = draft.states.clone();
+        let mut errand = self.initialise(&topics, &mut draft);
+        let more = (draft.states.partitions()).saturating_sub(self.group.states.partitions());
+        if self.has_room_for(more * PARTITION_BYTES).is_err() {
+            // The members keep what they have; a later heartbeat tries again.
+            (draft.states, errand) = (states, None);
+        }
         self.assign(&mut draft, &id, &mut records);
         let next = next(&before.current, &draft);
         let is_changed = next != before.current;
@@ -182,6 +184,9 @@ impl Scene<'_> {
         self.group.is_stale = false;
         if let Some(errand) = errand {
             self.group.initialising_since = Some(self.now.steady);
+            let added = errand.starts.iter().filter(|one| one.start != UNDECIDED);
+            let added = added.map(|one| (one.topic_id, one.partition));
+            self.group.added.extend(added);
             let answer = GroupAnswer::InitialiseShare(errand);
             self.out.answer(Ticket::ERRAND, answer);
         }
@@ -196,6 +201,15 @@ impl Scene<'_> {
             });
         }
         Ok(answer)
+    }
+
+    /// Checks that there is memory for what the heartbeat adds. The client retries.
+    fn has_room_for(&self, bytes: usize) -> Result<(), Refusal> {
+        if bytes == 0 || self.settings.memory.has_room_for_member(bytes) {
+            return Ok(());
+        }
+        let why = "The members of all groups take all the memory that they may.";
+        Err(Refusal::new(ErrorCode::CoordinatorNotAvailable, why))
     }
 
     /// Member that sends the heartbeat; `None` for a new member. An error if the member may not send it.
@@ -316,10 +330,12 @@ impl Scene<'_> {
                 .filter(|index| !draft.states.is_initialised(topic.id, *index))
                 .filter(|index| is_lost || !draft.states.is_initialising(topic.id, *index))
                 .collect();
-            if missing.is_empty() || draft.states.deleting.contains_key(&topic.id) {
+            if missing.is_empty() {
                 continue;
             }
-            let start = start_of(topic, &draft.states);
+            // The deletion of the states did not come to its end, or has not yet: what was not deleted is replaced.
+            let replaces = draft.states.deleting.remove(&topic.id).is_some();
+            let highest = draft.states.highest(topic.id);
             draft
                 .states
                 .begin(topic.id, &topic.name.as_ref().into(), &missing);
@@ -327,7 +343,8 @@ impl Scene<'_> {
             starts.extend(each.map(|partition| ShareStart {
                 topic_id: topic.id,
                 partition,
-                start,
+                start: self.start_of(topic.id, partition, highest),
+                replaces,
             }));
         }
         (!starts.is_empty()).then(|| InitialiseErrand {
@@ -335,6 +352,17 @@ impl Scene<'_> {
             epoch: draft.epoch,
             starts,
         })
+    }
+
+    /// Start offset of the group in a partition. Partitions that were added to a topic which the group already reads hold nothing
+    /// from before that time, so the group starts with their first record (KAFKA-20742). Others may be missing because an earlier
+    /// initialisation failed. `highest` is the highest partition of the topic that the group knows.
+    fn start_of(&self, topic: Uuid, partition: i32, highest: Option<i32>) -> Offset {
+        let is_behind = highest.is_some_and(|highest| partition > highest);
+        match is_behind || self.group.added.contains(&(topic, partition)) {
+            true => 0,
+            false => UNDECIDED,
+        }
     }
 
     /// Computes a new target assignment if the group epoch has increased and the minimum interval between two assignments has
@@ -446,17 +474,16 @@ impl Scene<'_> {
 
     /// Records the results of initialisations by the share coordinator.
     pub fn initialised(&mut self, done: &[(ShareStart, bool)]) -> Result<(), Refusal> {
-        let of = |is_done: bool| {
-            let starts = done.iter().filter(move |(_, one)| *one == is_done);
-            by_topic(starts.map(|(start, _)| start))
-        };
+        // Partitions whose initialisation failed stay among those that are being initialised: the next heartbeat tries again,
+        // and they do not count as partitions that were added later.
+        let finished = done.iter().filter(|(_, is_done)| *is_done);
         let mut states = self.group.states.clone();
-        for (topic, partitions) in of(true) {
+        for (topic, partitions) in by_topic(finished.map(|(start, _)| start)) {
             states.finish(topic, &partitions);
         }
-        for (topic, partitions) in of(false) {
-            states.fail(topic, &partitions);
-        }
+        let is_coming =
+            |(topic, partition): &(Uuid, i32)| states.is_initialising(*topic, *partition);
+        self.group.added.retain(is_coming);
         self.group.initialising_since = None;
         self.group.has_failed = done.iter().any(|(_, is_done)| !is_done);
         if states == self.group.states {
@@ -520,15 +547,6 @@ pub fn by_topic<'a>(
         partitions.insert(start.partition);
     }
     topics
-}
-
-/// Start offset of a group in the partitions of a topic. Partitions that were added to a topic which the group already reads
-/// hold nothing from before that time, so the group starts with their first record (KAFKA-20742).
-fn start_of(topic: &Topic, states: &States) -> Offset {
-    match states.initialised.contains_key(&topic.id) {
-        true => 0,
-        false => UNDECIDED,
-    }
 }
 
 /// Current assignment after a heartbeat: a member reaches its target in one step.

@@ -371,3 +371,158 @@ fn an_administrator_has_a_group_begin_elsewhere_and_forget() {
         "#]],
     );
 }
+
+/// A broker that stops between the two steps of a deletion, or a share coordinator that refuses one of the states.
+#[test]
+fn a_deletion_that_does_not_come_to_its_end_leaves_no_silent_group() {
+    check(
+        "topics t:2
+         shb a 0 t=t
+         initialised t-0,t-1
+         shb a -1
+         forget-share t
+         crash
+         shb a 0 t=t
+         forget-share t done
+         initialised t-0,t-1
+         shb a 4
+         share",
+        expect![[r#"
+            topics t:2
+            1 shb a 0 t=t
+                [0] initialise in epoch 2: t-0 from -1, t-1 from -1
+                [1] shb epoch 2 reads again in 100
+            2 initialised t-0,t-1
+                [2] done
+            3 shb a -1
+                [3] shb epoch -1 again in 0
+            4 forget-share t
+                [4] done
+            crash
+            5 shb a 0 t=t
+                [0] initialise in epoch 4: t-0 from -1 anew, t-1 from -1 anew
+                [5] shb epoch 4 reads again in 100
+            6 forget-share t done
+                [6] done
+            7 initialised t-0,t-1
+                [7] done
+            8 shb a 4
+                [8] shb epoch 5 reads t-0 t-1 again in 100
+            9 share
+                [9] share ok Stable epoch 5 of 5
+                    a epoch 5 has t-0 t-1
+        "#]],
+    );
+}
+
+#[test]
+fn what_an_administrator_begins_anew_amid_a_deletion_stays() {
+    check(
+        "topics t:2
+         begin t-0=5,t-1=5
+         initialised t-0,t-1
+         forget-share t
+         begin t-1=7
+         forget-share t done
+         initialised t-1
+         shb a 0 t=t",
+        expect![[r#"
+            topics t:2
+            1 begin t-0=5,t-1=5
+                [1] initialise in epoch 1: t-0 from 5, t-1 from 5
+            2 initialised t-0,t-1
+                [2] done
+            3 forget-share t
+                [3] done
+            4 begin t-1=7
+                [4] initialise in epoch 2: t-1 from 7
+            5 forget-share t done
+                [5] done
+            6 initialised t-1
+                [6] done
+            7 shb a 0 t=t
+                [0] initialise in epoch 3: t-0 from -1
+                [7] shb epoch 3 reads t-1 again in 100
+        "#]],
+    );
+}
+
+#[test]
+fn a_partition_whose_first_initialisation_failed_is_none_that_was_added() {
+    check(
+        "topics t:3
+         shb a 0 t=t
+         initialised t-0,t-2
+         failed t-1
+         topics t:4
+         shb a 2
+         failed t-3
+         initialised t-1
+         shb a 3
+         topics t:5
+         shb a 3",
+        expect![[r#"
+            topics t:3
+            1 shb a 0 t=t
+                [0] initialise in epoch 2: t-0 from -1, t-1 from -1, t-2 from -1
+                [1] shb epoch 2 reads again in 100
+            2 initialised t-0,t-2
+                [2] done
+            3 failed t-1
+                [3] done
+            topics t:4
+            4 shb a 2
+                [0] initialise in epoch 3: t-1 from -1, t-3 from 0
+                [4] shb epoch 3 reads t-0 t-2 again in 100
+            5 failed t-3
+                [5] done
+            6 initialised t-1
+                [6] done
+            7 shb a 3
+                [0] initialise in epoch 4: t-3 from 0
+                [7] shb epoch 3 again in 100
+            topics t:5
+            8 shb a 3
+                [0] initialise in epoch 5: t-4 from 0
+                [8] shb epoch 3 again in 100
+        "#]],
+    );
+}
+
+#[test]
+fn partitions_of_share_groups_take_no_more_memory_than_members_may() {
+    let memory = Memory::new(8_000);
+    let settings = GroupSettings {
+        memory: Arc::clone(&memory),
+        ..GroupSettings::default()
+    };
+    check_with(
+        settings,
+        "topics t:1000
+         shb a 0 t=t
+         shb b 0 t=t
+         shb c 0 t=t
+         shb d 0 t=t
+         shb e 0 t=t
+         share",
+        expect![[r#"
+            topics t:1000
+            1 shb a 0 t=t
+                [1] shb epoch 2 reads again in 5000
+            2 shb b 0 t=t
+                [2] shb epoch 3 reads again in 100
+            3 shb c 0 t=t
+                [3] shb epoch 4 reads again in 100
+            4 shb d 0 t=t
+                [4] shb epoch 5 reads again in 100
+            5 shb e 0 t=t
+                [5] shb COORDINATOR_NOT_AVAILABLE
+            6 share
+                [6] share ok Stable epoch 5 of 5
+                    a epoch 2 has
+                    b epoch 3 has
+                    c epoch 4 has
+                    d epoch 5 has
+        "#]],
+    );
+}
