@@ -33,6 +33,8 @@ const DELETE_TOPICS: i16 = 20;
 const ALTER_SETTINGS: [i16; 2] = [33, 44];
 /// Tag of an unknown tagged field.
 const UNKNOWN_TAG: u32 = 100;
+/// Size of a topic's id.
+pub const ID_BYTES: usize = 16;
 /// Maximum number of elements of an array that is not the long one.
 const FEW: usize = 3;
 
@@ -82,11 +84,18 @@ pub struct Generator {
     forms: Vec<Form>,
     bytes_max: usize,
     batches: Vec<Vec<u8>>,
+    ids: Vec<[u8; ID_BYTES]>,
 }
 
 impl Generator {
-    /// `is_served` tells the APIs and versions of the broker. No frame is much longer than `bytes_max`.
-    pub fn new(seed: u64, bytes_max: usize, is_served: impl Fn(i16, i16) -> bool) -> Self {
+    /// `ids` are those of topics that exist. `is_served` tells the APIs and versions of the broker. No frame is much longer than
+    /// `bytes_max`.
+    pub fn new(
+        seed: u64,
+        bytes_max: usize,
+        ids: &[[u8; ID_BYTES]],
+        is_served: impl Fn(i16, i16) -> bool,
+    ) -> Self {
         let mut forms = requests();
         forms.retain_mut(|form| {
             let mut versions = form
@@ -104,6 +113,7 @@ impl Generator {
             forms,
             bytes_max,
             batches: batches(),
+            ids: ids.to_vec(),
         }
     }
 
@@ -119,6 +129,7 @@ impl Generator {
         let mut writing = Writing {
             chance: &mut self.chance,
             batches: &self.batches,
+            ids: &self.ids,
             key: form.key,
             flexible,
             harm,
@@ -191,6 +202,7 @@ fn damage(chance: &mut Chance, body: &mut Vec<u8>) {
 struct Writing<'a> {
     chance: &'a mut Chance,
     batches: &'a [Vec<u8>],
+    ids: &'a [[u8; ID_BYTES]],
     key: i16,
     flexible: bool,
     harm: Harm,
@@ -283,6 +295,12 @@ impl Writing<'_> {
     }
 
     fn number(&mut self, bytes: usize, name: &str) {
+        // APIs that name topics by their ids would otherwise refuse each request.
+        if bytes == ID_BYTES && !self.ids.is_empty() && self.chance.below(4) > 0 {
+            let id = self.chance.one_of(self.ids);
+            self.out.extend(id);
+            return;
+        }
         let is_time = ["timeout", "wait", "interval"]
             .iter()
             .any(|word| name.contains(word));
@@ -419,7 +437,7 @@ mod tests {
     use super::*;
 
     fn all_served(seed: u64) -> Generator {
-        Generator::new(seed, 64 << 10, |_, _| true)
+        Generator::new(seed, 64 << 10, &[[7; ID_BYTES]], |_, _| true)
     }
 
     #[test]

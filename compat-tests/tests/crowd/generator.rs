@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use compat_tests::chance::{from_environment, seed};
 use compat_tests::exchange::Connection;
-use compat_tests::generator::{Generator, TOPICS};
+use compat_tests::generator::{Generator, ID_BYTES, TOPICS};
+use monedula::wire::message::metadata::{MetadataRequest, MetadataRequestTopic};
 
 use crate::stage::{MIB, Stage, Surrounded, is_small};
 
@@ -17,6 +18,19 @@ const REQUESTS: usize = 100;
 const LEFT: usize = 64 * MIB;
 /// Time after which an attacker no longer waits for a response.
 const PATIENCE: Duration = Duration::from_millis(300);
+
+fn topic_ids(stage: &Stage) -> Result<Vec<[u8; ID_BYTES]>> {
+    let names = TOPICS.map(|name| MetadataRequestTopic {
+        name: Some(name.into()),
+        ..Default::default()
+    });
+    let request = MetadataRequest {
+        topics: Some(names.into()),
+        ..Default::default()
+    };
+    let topics = stage.ask(&request, 12)?.topics.into_iter();
+    Ok(topics.map(|topic| topic.topic_id.0).collect())
+}
 
 #[test]
 #[ignore = "needs the binary"]
@@ -32,6 +46,7 @@ fn crowd_generator() -> Result<()> {
     for topic in TOPICS {
         stage.create(topic, 3, &[])?;
     }
+    let ids = topic_ids(&stage)?;
     let offered = Connection::open(&stage.node().address())?.versions()?;
     let is_served = |key, version| {
         let row = offered.api_keys.iter().find(|row| row.api_key == key);
@@ -46,7 +61,7 @@ fn crowd_generator() -> Result<()> {
         let batches: Vec<_> = (0..CLIENTS as u64)
             .map(|client| {
                 let seed = seed.wrapping_mul(CLIENTS as u64).wrapping_add(client);
-                let mut generator = Generator::new(seed, frame_max, is_served);
+                let mut generator = Generator::new(seed, frame_max, &ids, is_served);
                 let requests = (0..REQUESTS).map(|_| generator.request());
                 requests.collect::<Vec<_>>()
             })

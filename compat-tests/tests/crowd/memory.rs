@@ -152,7 +152,7 @@ const KEEPERS: usize = 8;
 const IN_FLIGHT: usize = 50;
 
 /// Sends `things` requests. Each of them leaves something that may take `bytes` bytes of the node's memory.
-fn kept(
+pub fn kept(
     stage: &mut Stage,
     things: usize,
     bytes: usize,

@@ -151,13 +151,17 @@ async fn play_a_crowd(seed: &mut u64, limit: Duration) {
     const FRAME_MAX: usize = 128 << 10;
     let node = Node::start(&[]).await;
     let mut bystander = node.with_topics(&["t", "u", "quiet"]).await;
+    let metadata = bystander.ask(12, &MetadataRequest::default()).await;
+    let ids: Vec<_> = (metadata.topics.iter())
+        .map(|topic| topic.topic_id.0)
+        .collect();
     let is_served =
         |key, version| table::find(key).is_some_and(|row| row.versions.contains(&version));
     let began = Instant::now();
     let mut offset = 0;
     while began.elapsed() < limit {
         println!("MONEDULA_FUZZ_SEED={seed}");
-        let mut generator = Generator::new(*seed, FRAME_MAX, is_served);
+        let mut generator = Generator::new(*seed, FRAME_MAX, &ids, is_served);
         *seed = seed.wrapping_add(1);
         for _ in 0..CLIENTS {
             let mut client = node.connect().await;
