@@ -121,22 +121,17 @@ impl Plan {
         let mut aborted = Aborted::new(aborted);
         let (mut at, mut offsets) = (0, 0);
         let readable = watermarks.at(bounds.end);
+        let mut heads = Heads::default();
         while at < self.records.len && offsets < bounds.records_max {
-            let mut head = [0; HEADER_SIZE];
-            let room = head.len().min(self.records.len - at);
-            let Some(head) = head.get_mut(..room) else {
-                break;
-            };
-            let read =
-                (self.records.file).read_at(head, self.records.position + at as u64, reach)?;
-            if read < HEADER_SIZE {
+            let Some(head) = heads.read(&self.records, at, reach)? else {
                 // The last batch is cut off.
                 break;
-            }
+            };
             let header = BatchHeader::parse(head).map_err(|error| match error {
                 BatchError::Magic(_) => io::Error::new(io::ErrorKind::Unsupported, error),
                 _ => io::Error::new(io::ErrorKind::InvalidData, error),
             })?;
+            heads.are_dense = header.size() < BLOCK / 4;
             let end = at.saturating_add(header.size());
             if end > self.records.len || header.base_offset >= readable {
                 break;
@@ -178,6 +173,59 @@ impl Plan {
         range.position += position as u64;
         range.len = end.checked_sub(position)?;
         Some(range)
+    }
+}
+
+/// Bytes that are read at once where batches are small: a read for each header of a batch with one record would take most of the
+/// time of a fetch.
+const BLOCK: usize = 4 << 10;
+
+/// Reads headers of batches. The bytes behind a header are read with it while batches are small.
+struct Heads {
+    block: [u8; BLOCK],
+    /// Position of the block in the file, and the number of bytes that were read.
+    position: u64,
+    len: usize,
+    are_dense: bool,
+}
+
+impl Default for Heads {
+    fn default() -> Self {
+        Self {
+            block: [0; BLOCK],
+            position: 0,
+            len: 0,
+            are_dense: false,
+        }
+    }
+}
+
+impl Heads {
+    /// Header of the batch at a position of a part. `None` if the part ends within the header.
+    fn read(&mut self, part: &FileRange, at: usize, reach: Reach) -> io::Result<Option<&[u8]>> {
+        let position = part.position + at as u64;
+        let skip = position.checked_sub(self.position);
+        let skip = skip.and_then(|skip| usize::try_from(skip).ok());
+        if let Some(skip) = skip
+            && skip + HEADER_SIZE <= self.len
+        {
+            return Ok(self.block.get(skip..skip + HEADER_SIZE));
+        }
+        let room = part.len.saturating_sub(at);
+        let mut read = |size: usize| {
+            let block = self.block.get_mut(..size.min(room));
+            block.map_or(Ok(0), |block| part.file.read_at(block, position, reach))
+        };
+        self.len = match read(if self.are_dense { BLOCK } else { HEADER_SIZE }) {
+            // The header may be in the page cache, and what stands behind it not.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => read(HEADER_SIZE)?,
+            read => read?,
+        };
+        self.position = position;
+        Ok(self
+            .block
+            .get(..HEADER_SIZE)
+            .filter(|_| self.len >= HEADER_SIZE))
     }
 }
 

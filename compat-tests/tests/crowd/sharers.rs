@@ -134,7 +134,7 @@ pub fn batches_of_share_states_in_falling_order(stage: &mut Stage) -> Result<()>
     stage.create(TOPIC, 1, &[])?;
     joined(stage)?;
     let topic_id = topic_id(stage)?;
-    let batches = stage.size(100_000, 450_000);
+    let batches: i64 = stage.size(100_000, 450_000);
     let batch = |offset| StateBatch {
         first_offset: 2 * offset,
         last_offset: 2 * offset,
@@ -203,7 +203,7 @@ pub fn long_lists_of_acknowledgements(stage: &mut Stage) -> Result<()> {
     stage.create(TOPIC, 1, &[])?;
     joined(stage)?;
     let topic_id = topic_id(stage)?;
-    let batches = stage.size(100_000, 400_000);
+    let batches: i64 = stage.size(100_000, 400_000);
     let said = (0..batches).map(|offset| AcknowledgementBatch {
         first_offset: offset,
         last_offset: offset,

@@ -321,7 +321,9 @@ impl Shard for GroupShard {
                 total_cost(found.values().map(|topics| 1 + topics.len()))
             }
             GroupRequest::ShareHeartbeat(beat) => self.cost_of_share_heartbeat(beat),
-            GroupRequest::DescribeShare(group) => 2 * self.members_of(group),
+            GroupRequest::DescribeShare(group) => {
+                2 * self.members_of(group) + self.share_partitions(group) / MOVED
+            }
             GroupRequest::ShareInitialised { group, done } => {
                 1 + (done.len() + self.share_partitions(group)) / LOOKED_AT
             }

@@ -289,6 +289,21 @@ async fn a_member_that_goes_away_gives_back_what_it_has() {
     assert_eq!((taken[0].0, taken[0].2), (2, 3));
 }
 
+/// Headers are read one by one, or many small batches at once.
+#[tokio::test(flavor = "multi_thread")]
+async fn small_and_large_batches_stand_in_any_order() {
+    let (node, mut client) = node_with(0).await;
+    let mut a = Sharer::join(&node, "a").await;
+    let count = 150;
+    for number in 0..count {
+        let size = if number % 40 > 35 { 5_000 } else { number % 90 };
+        let value = vec![b'v'; size];
+        client.send(&frame(1, 7, &produce("t", -1, &value))).await;
+        assert_eq!(produced(client.answer().await.1).0, 0);
+    }
+    assert_eq!(a.fetch(&[]).await.1, [(0, count as i64 - 1, 1)]);
+}
+
 /// What comes while a fetch waits is not for a client that has gone.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_fetch_that_waits_acquires_nothing_for_a_client_that_has_gone() {
