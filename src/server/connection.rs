@@ -308,7 +308,7 @@ impl Connection {
     async fn wait(&mut self, deadline: Instant, crowded: bool) -> Result<Woken, End> {
         let sleep = tokio::time::sleep_until(deadline);
         tokio::pin!(sleep);
-let is_silent = self.is_full() || self.info.mute.until().is_some();
+        let is_silent = self.is_full() || self.info.mute.until().is_some();
         let watches = is_silent || self.blocked && self.acquires;
         let mut look = watches.then(|| Box::pin(tokio::time::sleep(GONE_CHECK)));
         poll_fn(|cx| {

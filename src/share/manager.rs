@@ -97,6 +97,8 @@ struct SharePartition {
     bells: Mutex<Bells>,
     /// Number of writes in progress.
     writes: AtomicUsize,
+    /// Notified when the machine is no longer used, so that its loading ends.
+    gone: Notify,
 }
 
 /// Bells by address. A bell that is listed keeps its address, even if its fetch has ended.
@@ -398,6 +400,7 @@ impl Shares {
         if (partitions.get(&share.key)).is_some_and(|known| Arc::ptr_eq(known, share)) {
             partitions.remove(&share.key);
             self.inner.timers.lock().cancel(&share.key);
+            share.gone.notify_one();
         }
     }
 
@@ -443,6 +446,7 @@ impl Shares {
             )),
             bells: Mutex::default(),
             writes: AtomicUsize::new(0),
+            gone: Notify::new(),
         });
         partitions.insert(key.clone(), Arc::clone(&share));
         drop(partitions);
@@ -479,7 +483,10 @@ impl Shares {
             if !is_passing(error) {
                 share.ring();
             }
-            tokio::time::sleep(pause).await;
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = share.gone.notified() => return,
+            }
             let longest = match error {
                 ErrorCode::InvalidRequest => UNINITIALISED_MAX,
                 _ => LOAD_AGAIN_MAX,
