@@ -37,7 +37,7 @@ pub struct Services {
     pub config: Arc<BrokerConfig>,
     pub image: ImageHandle,
     pub controller: ControllerHandle,
-    /// The controllers, if they are other nodes.
+    /// The controllers, if they are other nodes; for requests of clients.
     pub remote: Option<Remote>,
     pub replicas: ReplicaManager,
     pub sessions: FetchSessions,
@@ -104,9 +104,9 @@ pub struct ProducerIds {
 }
 
 impl Services {
-    /// The epoch of this broker's registration.
+    /// The epoch of this process's registration.
     pub fn broker_epoch(&self) -> BrokerEpoch {
-        self.image.load().broker_epoch(self.node_id)
+        self.replicas.broker_epoch()
     }
 
     /// Controller id for clients. In a cluster with separate controllers any unfenced broker will do, because each forwards

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::cluster::{self, Own, join};
-use super::isr::InProcess;
+use super::cluster::{self, Cluster, Own, join};
+use super::isr::{InProcess, OverRemote};
+use super::leaders::OverPeers;
 use super::listeners::{Listeners, Wanted};
 use super::log_dirs::LogDirs;
 use super::{Broker, StartError, adopt, cleaner, housekeeping, maker, mover};
@@ -39,6 +40,7 @@ use crate::host::process;
 use crate::host::task::Halt;
 use crate::log::dir;
 use crate::log::manager::{LogManager, ManagerSettings};
+use crate::metadata::addresses::BrokerAddresses;
 use crate::metadata::authorizer::Authorizer;
 use crate::metadata::bootstrap::{self, Formatted, Gaps};
 use crate::metadata::controller::brokers::{Activation, FoundReplicas, Registration};
@@ -48,6 +50,7 @@ use crate::metadata::loader::{Publisher, formatted_with};
 use crate::metadata::placement::{self, assign_request};
 use crate::metadata::quorum::single::SingleQuorum;
 use crate::metadata::quorum::upkeep::Upkeep;
+use crate::peer::pool::Peers;
 use crate::quota::quotas::Quotas;
 use crate::replica::fetch_session::FetchSessions;
 use crate::replica::isr_changes;
@@ -98,6 +101,10 @@ impl Broker {
         entries.install(loaded.map_err(StartError::settings)?);
         let access = match &config.controllers {
             Some(controllers) => Some(cluster::access(&config, controllers)?),
+            None => None,
+        };
+        let access_to_brokers = match &config.controllers {
+            Some(_) => Some(cluster::access_to_brokers(&config)?),
             None => None,
         };
         let mut sockets = Vec::new();
@@ -200,7 +207,9 @@ impl Broker {
         }
         let image = handle.load();
         let placed = replicas.install(&image);
-        let broker_epoch = image.broker_epoch(config.node_id);
+        let of_cluster = cluster.as_ref().and_then(Cluster::epoch);
+        let broker_epoch = of_cluster.unwrap_or_else(|| image.broker_epoch(config.node_id));
+        replicas.set_broker_epoch(broker_epoch);
         let assigned = assign_request(config.node_id, broker_epoch, &placed);
         match &cluster {
             None => drop(controller.ask(assigned)?),
@@ -213,6 +222,15 @@ impl Broker {
 
         // From here on partitions follow changes of the metadata.
         controller.add(Arc::new(replicas.clone()));
+        let peers = access_to_brokers.map(|access| {
+            let listener = &config.inter_broker_listener;
+            let book = Arc::new(BrokerAddresses::new(handle.clone(), listener));
+            let client_id = format!("broker-{}", config.node_id);
+            Arc::new(OverPeers(Peers::new(&host, &client_id, access, book)))
+        });
+        if let Some(peers) = &peers {
+            controller.add(Arc::clone(peers) as _);
+        }
 
         let may_have = memory_bytes(Path::new("/"));
         process::may_have(may_have);
@@ -348,7 +366,7 @@ impl Broker {
             cluster_id,
             image: handle,
             controller,
-            remote: cluster.as_ref().map(|cluster| cluster.remote.clone()),
+            remote: cluster.as_ref().map(|cluster| cluster.forwarding.clone()),
             replicas,
             sessions: FetchSessions::new(
                 config
@@ -433,12 +451,29 @@ impl Broker {
         let maker = maker::run(Arc::clone(&services), stopping.clone());
         host.threads
             .spawn_among(&mut tasks, halt.guard("maker", maker));
-        let controller = Arc::new(InProcess(services.controller.clone()));
-        let mut stops = stopping.clone();
-        let stopped = async move { drop(stops.wait_for(|stop| *stop).await) };
-        let isr_changes = isr_changes::run(services.replicas.clone(), controller, stopped);
+        let stopped = || {
+            let mut stopping = stopping.clone();
+            async move { drop(stopping.wait_for(|stop| *stop).await) }
+        };
+        let changed_by: Arc<dyn isr_changes::Controller> = match &cluster {
+            Some(cluster) => Arc::new(OverRemote(cluster.isr_changes.clone())),
+            None => Arc::new(InProcess(services.controller.clone())),
+        };
+        let isr_changes = isr_changes::run(services.replicas.clone(), changed_by, stopped());
         host.threads
             .spawn_among(&mut tasks, halt.guard("ISR changes", isr_changes));
+        if let (Some(cluster), Some(peers)) = (&cluster, peers) {
+            let (membership, replicas) = (cluster.membership.clone(), services.replicas.clone());
+            let epochs = membership.follow_epoch(move |epoch| replicas.set_broker_epoch(epoch));
+            host.threads.spawn_among(
+                &mut tasks,
+                halt.guard("broker epoch", until(epochs, stopped())),
+            );
+            let (fetchers, stopped) = (services.replicas.fetchers().clone(), stopped());
+            let fetching = async move { fetchers.run(peers, stopped).await };
+            host.threads
+                .spawn_among(&mut tasks, halt.guard("fetchers", fetching));
+        }
         host.threads.spawn_among(
             &mut tasks,
             halt.guard("mover", mover::run(Arc::clone(&services), stopping)),
@@ -461,6 +496,15 @@ impl Broker {
             _followers: [share_topic, group_topic, transaction_topic],
             rounds,
         })
+    }
+}
+
+/// Runs a task until `stop` completes.
+async fn until(task: impl Future<Output = ()>, stop: impl Future<Output = ()>) {
+    tokio::select! {
+        biased;
+        () = stop => {}
+        () = task => {}
     }
 }
 

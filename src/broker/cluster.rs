@@ -14,7 +14,8 @@ use crate::base::ids::{BrokerEpoch, Uuid};
 use crate::base::time::millis;
 use crate::config::broker::BrokerConfig;
 use crate::config::controllers::Controllers;
-use crate::config::sasl::TO_CONTROLLERS;
+use crate::config::listener::SecurityProtocol;
+use crate::config::sasl::{BETWEEN_BROKERS, TO_CONTROLLERS};
 use crate::host::Host;
 use crate::host::disk::Dir;
 use crate::host::task::Halt;
@@ -50,7 +51,12 @@ pub(super) struct Own<'a> {
 /// Membership of a broker and its tasks. Dropping it ends them at once, as a crash would.
 #[derive(Debug)]
 pub(super) struct Cluster {
+    /// For requests of this broker that are neither of its membership nor changes of ISRs.
     pub remote: Remote,
+    /// For requests of clients, so that no other request waits for one of a client.
+    pub forwarding: Remote,
+    /// For changes of ISRs.
+    pub isr_changes: Remote,
     pub membership: Membership,
     /// Tasks that run as long as the broker follows the metadata.
     pub tasks: JoinSet<()>,
@@ -65,6 +71,17 @@ pub(super) fn access(
         listener, protocol, ..
     } = controllers;
     let access = to_listener(&config.settings, listener, *protocol, TO_CONTROLLERS);
+    access.map_err(StartError::settings)
+}
+
+/// Credentials for connections to the other brokers, checked before anything is opened.
+pub(super) fn access_to_brokers(config: &BrokerConfig) -> Result<Access, StartError> {
+    let name = &config.inter_broker_listener;
+    let mut listeners = config.listeners.iter();
+    let protocol = listeners
+        .find(|listener| listener.endpoint.name == *name)
+        .map_or(SecurityProtocol::Plaintext, |listener| listener.protocol);
+    let access = to_listener(&config.settings, name, protocol, BETWEEN_BROKERS);
     access.map_err(StartError::settings)
 }
 
@@ -135,12 +152,18 @@ pub(super) async fn join(
     followed.map_err(|_| late("no controller has shown the metadata of the cluster"))??;
     check_features(&controller.image().load()).map_err(StartError::Cluster)?;
 
-    // The membership.
-    let remote = Remote::new(host, identity("to-controller"), access, leader_at);
+    // The membership. A controller answers the requests of one connection one after the other, so each purpose has its own
+    // connection, as in Kafka.
+    let remote = |what| Remote::new(host, identity(what), access.clone(), leader_at.clone());
     let registration = request(own.cluster_id, own.registration, own.previous_epoch);
     let interval = millis(config.settings.long(HEARTBEAT_INTERVAL).max(1));
-    let (membership, member) =
-        membership(remote.clone(), controller.image(), registration, interval);
+    let (membership, member) = membership(
+        remote("heartbeats"),
+        controller.image(),
+        registration,
+        interval,
+        halt.clone(),
+    );
     let living = halt.guard("membership of the cluster", member.run());
     host.threads.spawn_among(&mut tasks, living);
     let registered = timeout_at(deadline, membership.registered()).await;
@@ -154,7 +177,9 @@ pub(super) async fn join(
     let seen = timeout_at(deadline, controller.follow_until(is_seen)).await;
     seen.map_err(|_| late("the metadata have not shown the registration of this broker"))??;
     let cluster = Cluster {
-        remote,
+        remote: remote("to-controller"),
+        forwarding: remote("forwarding"),
+        isr_changes: remote("alter-partition"),
         membership,
         tasks,
     };

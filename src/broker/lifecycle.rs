@@ -19,7 +19,7 @@ pub type Millis = u64;
 
 /// Time until the next heartbeat after the controller has seen that the broker is caught up.
 const SOON_MS: Millis = 10;
-/// Time until the controller is asked again for the first time whether the broker may shut down.
+/// Time until the controller is asked for the second time whether the broker may shut down.
 const LEAVE_SOON_MS: Millis = 50;
 
 /// State of a broker in its cluster.
@@ -45,6 +45,8 @@ pub struct Facts {
     pub published: Offset,
     /// Epoch of this broker's registration in the metadata, if there is one.
     pub registered: Option<BrokerEpoch>,
+    /// Epoch of another process's newer registration as this broker, if the metadata has one.
+    pub replaced_by: Option<BrokerEpoch>,
     /// Whether the broker is ready to serve.
     pub is_ready: bool,
     /// Whether the broker is shutting down.
@@ -79,6 +81,8 @@ pub struct Lifecycle {
     was_seen: bool,
     /// Whether the last answer said that the broker is caught up.
     is_caught_up: bool,
+    /// Time until the controller is asked again whether the broker may shut down.
+    leave_again_ms: Millis,
     /// Contents of the last heartbeat that was sent.
     tried: Option<Said>,
     /// Contents of the last heartbeat that was accepted.
@@ -105,6 +109,7 @@ impl Lifecycle {
             epoch: -1,
             was_seen: false,
             is_caught_up: false,
+            leave_again_ms: LEAVE_SOON_MS,
             tried: None,
             said: None,
             next_at: 0,
@@ -186,6 +191,7 @@ impl Lifecycle {
         now: Millis,
     ) -> Result<(), NeverIn> {
         self.heard_at = now;
+        self.next_at = now + self.interval_ms;
         let never = |what: &str| Err(NeverIn(what.to_owned()));
         match ErrorCode::from_code(answer.error_code) {
             Some(ErrorCode::None) => {
@@ -211,10 +217,7 @@ impl Lifecycle {
                 never("this broker's user may not do ClusterAction on the cluster")
             }
             // For example the broker was killed, and its previous session has not expired yet.
-            _ => {
-                self.next_at = now + self.interval_ms;
-                Ok(())
-            }
+            _ => Ok(()),
         }
     }
 
@@ -243,7 +246,11 @@ impl Lifecycle {
             State::Leaving if request.want_shut_down && answer.should_shut_down => {
                 self.state = State::Left;
             }
-            State::Leaving => self.next_at = now + LEAVE_SOON_MS,
+            State::Leaving => {
+                // Kafka asks after 50 ms, and then at the interval of heartbeats: a stop may take 2 s longer.
+                self.next_at = now + self.leave_again_ms;
+                self.leave_again_ms = (self.leave_again_ms * 2).min(self.interval_ms);
+            }
             _ => {}
         }
     }
@@ -375,7 +382,16 @@ mod tests {
         let (request, due) = scene.beat(&answer(true, false));
         assert!(request.want_shut_down && !request.want_fence);
         assert_eq!(due, LEAVE_SOON_MS);
-        scene.now += LEAVE_SOON_MS;
+        // Other brokers take over, which may take long: then the broker asks at the usual interval.
+        scene.now += due;
+        let mut last = due;
+        for _ in 0..10 {
+            let (_, due) = scene.beat(&answer(true, false));
+            assert!(due > last || due == INTERVAL, "{due} ms after {last} ms");
+            scene.now += due;
+            last = due;
+        }
+        assert_eq!(last, INTERVAL);
         let goes = BrokerHeartbeatResponse {
             should_shut_down: true,
             ..Default::default()
@@ -427,6 +443,11 @@ mod tests {
         assert!(refused(ErrorCode::InconsistentClusterId).0);
         assert!(refused(ErrorCode::UnsupportedVersion).0);
         assert!(refused(ErrorCode::InvalidRegistration).0);
+        let asked = Lifecycle::new(5, INTERVAL).next(&Facts::default(), 10);
+        assert_eq!(asked, Step::Register);
+        // A caller that goes on all the same does so at the interval of heartbeats.
+        let again = refused(ErrorCode::UnsupportedVersion).1;
+        assert_eq!(again, Step::Wait(10 + INTERVAL));
         let killed = refused(ErrorCode::DuplicateBrokerRegistration);
         assert_eq!(killed, (false, Step::Wait(10 + INTERVAL)));
     }

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use super::lifecycle::{Facts, Lifecycle, Millis, NeverIn, State, Step};
 use crate::base::ids::{BrokerEpoch, BrokerId, Uuid};
+use crate::host::task::Halt;
 use crate::metadata::loader::ImageHandle;
 use crate::metadata::remote::Remote;
 use crate::wire::error_code::ErrorCode;
@@ -56,6 +57,9 @@ pub struct Member {
     began: Instant,
     wishes: watch::Receiver<Wishes>,
     standing: watch::Sender<Standing>,
+    halt: Halt,
+    /// Whether the last registration was refused for a reason that will not change by itself. That is logged once.
+    is_refused: bool,
 }
 
 /// Creates a membership and its task.
@@ -64,6 +68,7 @@ pub fn membership(
     image: ImageHandle,
     registration: BrokerRegistrationRequest,
     interval: Duration,
+    halt: Halt,
 ) -> (Membership, Member) {
     let broker_id = registration.broker_id;
     let (wishes, wished) = watch::channel(Wishes::default());
@@ -85,6 +90,8 @@ pub fn membership(
         began: Instant::now(),
         wishes: wished,
         standing,
+        halt,
+        is_refused: false,
     };
     let membership = Membership {
         wishes: Arc::new(wishes),
@@ -115,6 +122,22 @@ impl Membership {
     /// Broker epoch of the newest registration; `None` before the first one.
     pub fn epoch(&self) -> Option<BrokerEpoch> {
         self.standing.borrow().epoch
+    }
+
+    /// Passes on the broker epoch of each later registration, until the membership ends.
+    pub async fn follow_epoch(self, tell: impl Fn(BrokerEpoch)) {
+        let mut standing = self.standing;
+        let mut told = None;
+        loop {
+            let epoch = standing.borrow_and_update().epoch;
+            if let Some(epoch) = epoch.filter(|_| epoch != told) {
+                told = Some(epoch);
+                tell(epoch);
+            }
+            if standing.changed().await.is_err() {
+                return;
+            }
+        }
     }
 
     /// Reports that the broker is ready to serve its replicas, once the controllers unfence it.
@@ -153,14 +176,28 @@ impl Member {
     pub async fn run(mut self) {
         loop {
             let facts = self.facts();
+            if let Some(epoch) = facts.replaced_by {
+                // Everything that this process still did as this broker would count as done by the other one.
+                let why = format!(
+                    "another process is registered as broker {} now, with epoch {epoch}",
+                    self.broker_id
+                );
+                return self.halt.now(why);
+            }
             let now = self.now();
             match self.lifecycle.next(&facts, now) {
                 Step::Register => {
                     if let Err(never) = self.register().await {
                         let NeverIn(why) = &never;
-                        tracing::error!("the controllers do not register this broker: {why}");
-                        self.standing.send_modify(|now| now.never = Some(never));
-                        return;
+                        if !self.is_refused {
+                            tracing::error!("the controllers do not register this broker: {why}");
+                        }
+                        self.is_refused = true;
+                        // Once the broker serves, the reason may be a mistake in rights or features that somebody mends.
+                        if self.lifecycle.epoch().is_none() {
+                            self.standing.send_modify(|now| now.never = Some(never));
+                            return;
+                        }
                     }
                 }
                 Step::Heartbeat(request) => {
@@ -215,6 +252,9 @@ impl Member {
                 {
                     Some(epoch) => {
                         tracing::info!(epoch, "registered with the controllers, and fenced");
+                        self.is_refused = false;
+                        // From now on the log directories are in use: a later registration does not follow a clean shutdown.
+                        self.registration.previous_broker_epoch = -1;
                     }
                     None => tracing::warn!(
                         code = ?ErrorCode::from_code(answer.error_code),
@@ -237,6 +277,10 @@ impl Member {
         Facts {
             published: image.offset,
             registered: own.map(|broker| broker.epoch),
+            replaced_by: own
+                .filter(|broker| broker.incarnation != self.registration.incarnation_id)
+                .filter(|broker| self.lifecycle.epoch().is_some_and(|own| broker.epoch > own))
+                .map(|broker| broker.epoch),
             is_ready: wishes.is_ready,
             leaves: wishes.leaves,
             failed_dirs: wishes.failed_dirs.clone(),

@@ -23,6 +23,7 @@ mod cleaner;
 mod cluster;
 mod housekeeping;
 mod isr;
+mod leaders;
 mod lifecycle;
 mod listeners;
 mod log_dirs;

@@ -117,7 +117,7 @@ pub struct Fetchers {
 #[derive(Debug)]
 struct Inner {
     node_id: BrokerId,
-    /// Broker epoch of this node's newest registration.
+    /// Broker epoch of this process's newest registration.
     broker_epoch: AtomicI64,
     logs: Arc<LogManager>,
     state: Mutex<State>,
@@ -207,7 +207,11 @@ impl Fetchers {
         }
     }
 
-    /// Sets the broker epoch that fetches carry (KIP-903).
+    /// Broker epoch that fetches carry (KIP-903); -1 before the first registration.
+    pub fn broker_epoch(&self) -> BrokerEpoch {
+        self.inner.broker_epoch.load(Ordering::Relaxed)
+    }
+
     pub fn set_broker_epoch(&self, epoch: BrokerEpoch) {
         self.inner.broker_epoch.store(epoch, Ordering::Relaxed);
     }
@@ -596,7 +600,7 @@ impl Work {
         FetchRequest {
             replica_state: ReplicaState {
                 replica_id: inner.node_id,
-                replica_epoch: inner.broker_epoch.load(Ordering::Relaxed),
+                replica_epoch: self.fetchers.broker_epoch(),
             },
             max_wait_ms: i32::try_from(terms.wait_max.as_millis()).unwrap_or(i32::MAX),
             min_bytes: terms.min_bytes,

@@ -196,10 +196,15 @@ impl ReplicaManager {
         self.inner.node_id
     }
 
-    /// Broker epoch of this node's newest registration in the image; -1 if there is none.
-    pub(super) fn broker_epoch(&self) -> BrokerEpoch {
-        let newest = self.inner.newest.lock();
-        newest.image.broker_epoch(self.inner.node_id)
+    /// Broker epoch of this process's newest registration; -1 if there is none.
+    pub fn broker_epoch(&self) -> BrokerEpoch {
+        self.inner.fetchers.broker_epoch()
+    }
+
+    /// Sets the broker epoch that controllers gave to this process. It is not taken from an image: that may have the
+    /// registration of another process that has replaced this one (KIP-903).
+    pub fn set_broker_epoch(&self, epoch: BrokerEpoch) {
+        self.inner.fetchers.set_broker_epoch(epoch);
     }
 
     /// Whether other brokers are registered: only those are in ISRs.
@@ -364,7 +369,6 @@ impl ReplicaManager {
             self.inner.topics.write().put(&topic.name, hosted);
         }
         self.inner.take_settings(&broker);
-        self.inner.told_of_brokers(image);
         for copy in self.inner.logs.futures() {
             if image.topics.by_id(copy.topic_id()).is_none() {
                 let partition = copy.partition();
@@ -752,12 +756,6 @@ impl Inner {
         self.throttle.lock().set_rate(settings.long(RATE));
         self.fetchers.set_settings(settings);
     }
-
-    fn told_of_brokers(&self, image: &Image) {
-        if let Some(broker) = image.brokers.get(&self.node_id) {
-            self.fetchers.set_broker_epoch(broker.epoch);
-        }
-    }
 }
 
 fn log_settings(broker: &BrokerSettings, image: &Image, topic: &str) -> LogSettings {
@@ -910,9 +908,6 @@ impl Publisher for ReplicaManager {
                 self.inner.take_settings(&broker);
                 image.topics.iter().for_each(|topic| update(&topic.name));
             }
-        }
-        if !delta.brokers.is_empty() {
-            self.inner.told_of_brokers(image);
         }
         self.inner.fetchers.assign(&changed);
         if !delta.brokers.is_empty() {

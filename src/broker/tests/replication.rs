@@ -76,7 +76,9 @@ impl Follower {
         let logs = LogManager::open(&Host::default(), dirs, ManagerSettings::default()).unwrap();
         logs.load(1, &|_| LogSettings::default(), 0).unwrap();
         let replicas = ReplicaManager::new(2, Arc::new(logs), BrokerSettings::default());
-        replicas.install(&broker.services().image.load());
+        let image = broker.services().image.load();
+        replicas.set_broker_epoch(image.broker_epoch(2));
+        replicas.install(&image);
         let (stop, mut stopping) = watch::channel(false);
         let (fetchers, leaders) = (
             replicas.fetchers().clone(),

@@ -131,6 +131,7 @@ fn node(id: BrokerId, settings: LogSettings) -> Arc<Node> {
     let overrides = [("num.replica.fetchers".to_owned(), "2".to_owned())];
     let settings = BrokerSettings::new(overrides.into());
     let replicas = ReplicaManager::new(id, logs, settings);
+    replicas.set_broker_epoch(epoch_of(id));
     Arc::new(Node {
         _dir: dir,
         id,
@@ -630,6 +631,28 @@ async fn a_follower_gets_what_the_leader_has_and_joins_the_isr() {
     let named = leader.named.load(Ordering::Relaxed);
     sleep(Duration::from_secs(20)).await;
     assert_eq!(leader.named.load(Ordering::Relaxed), named);
+    running.end().await;
+}
+
+/// KIP-903: a process whose broker id another one has taken must not fetch in the other one's name, or the leader would count the
+/// other one's empty logs as caught up.
+#[tokio::test(start_paused = true)]
+async fn the_registration_of_another_process_does_not_change_the_broker_epoch() {
+    let (cluster, running) = Cluster::begin();
+    cluster.change(RegisterBrokerRecord {
+        broker_id: 2,
+        broker_epoch: 900,
+        incarnation_id: Uuid([7; 16]),
+        fenced: false,
+        ..Default::default()
+    });
+    let leader = cluster.node(1);
+    assert_eq!(cluster.node(2).replicas.broker_epoch(), epoch_of(2));
+    leader.append(0, "a");
+    sleep(Duration::from_secs(20)).await;
+    // The leader serves nobody of the older epoch, and does not ask for it to join the ISR.
+    assert_eq!(cluster.node(2).marks(0).2, 0);
+    assert_eq!(leader.marks(0), (0, 1, 1));
     running.end().await;
 }
 
