@@ -35,6 +35,8 @@ use crate::wire::message::broker_registration::{BrokerRegistrationRequest, Featu
 
 /// Setting: time limit for the first registration.
 const REGISTRATION_TIMEOUT: &str = "initial.broker.registration.timeout.ms";
+/// Shortest time limit for an answer of a controller: a controller may hold a fetch for 500 ms.
+const CONTROLLER_ANSWER_WITHIN_MIN: Duration = Duration::from_secs(1);
 const HEARTBEAT_INTERVAL: &str = "broker.heartbeat.interval.ms";
 
 /// Identity of this broker, and the location of its metadata.
@@ -120,7 +122,10 @@ pub(super) async fn join(
 
     // The observer.
     let identity = |what: &str| Identity::new(&format!("broker-{}-{what}", config.node_id));
-    let (carrier, line) = line(host, identity("observer"), access.clone());
+    let int = |name| i32::try_from(config.settings.long(name)).unwrap_or(i32::MAX);
+    let answer_within = config.settings.long("controller.quorum.request.timeout.ms");
+    let answer_within = millis(answer_within).max(CONTROLLER_ANSWER_WITHIN_MIN);
+    let (carrier, line) = line(host, identity("observer"), access.clone(), answer_within);
     let carrying = halt.guard("observer", carrier.run());
     host.threads.spawn_among(&mut tasks, carrying);
     let upkeep = Upkeep::new(&config.settings);
@@ -130,6 +135,9 @@ pub(super) async fn join(
         directory_id: own.directory_id,
         bootstrap: controllers.bootstrap.clone(),
         voters: controllers.voters.clone(),
+        fetch_bytes_max: int("controller.quorum.fetch.max.bytes"),
+        snapshot_bytes_max: int("controller.quorum.fetch.snapshot.max.bytes"),
+        retry_ms: int("controller.quorum.retry.backoff.ms").max(1) as u32,
     };
     let clean = dir::was_stopped_cleanly(own.metadata_dir);
     let (quorum, image) = ObserverQuorum::open(

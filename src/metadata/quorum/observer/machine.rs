@@ -28,15 +28,15 @@ use crate::wire::message::fetch_snapshot::{
 const TOPIC: &str = "__cluster_metadata";
 /// Longest time in milliseconds that a controller may hold a fetch without new records.
 const WAIT_MS: i32 = 500;
-/// `controller.quorum.fetch.max.bytes` and `controller.quorum.fetch.snapshot.max.bytes`: size limit of one answer, in bytes.
-const ANSWER_BYTES: i32 = 1 << 20;
 /// Size limit of a snapshot in bytes. No metadata of a real cluster are larger, and a larger one would only fill the disk.
 const SNAPSHOT_BYTES_MAX: i64 = 16 << 30;
-/// `controller.quorum.retry.backoff.ms`, and the longest pause.
-const RETRY: Backoff = Backoff {
-    first_ms: 20,
-    longest_ms: 1_000,
-};
+/// Largest step from a known epoch to a newer one. An epoch is written down before its leader has proved anything, and whoever named
+/// one near the end of all numbers would keep this node from its controllers for ever.
+const EPOCHS_AT_ONCE_MAX: i64 = 1_000_000;
+/// Largest offset at which a snapshot may end, for the same reason.
+const SNAPSHOT_END_MAX: Offset = 1 << 62;
+/// Longest pause after a failure.
+const PAUSE_MAX_MS: u32 = 1_000;
 
 /// Parameters that do not change while the node runs.
 #[derive(Clone, Debug)]
@@ -49,6 +49,12 @@ pub struct Setup {
     pub bootstrap: Vec<String>,
     /// Addresses of the controllers, if the settings have them (`controller.quorum.voters`).
     pub voters: BTreeMap<BrokerId, String>,
+    /// `controller.quorum.fetch.max.bytes`: size limit of an answer with records, in bytes.
+    pub fetch_bytes_max: i32,
+    /// `controller.quorum.fetch.snapshot.max.bytes`: size limit of a piece of a snapshot, in bytes.
+    pub snapshot_bytes_max: i32,
+    /// `controller.quorum.retry.backoff.ms`: pause after the first failure.
+    pub retry_ms: u32,
 }
 
 /// The end of the log and its epochs.
@@ -243,7 +249,7 @@ impl Observer {
                 replica_epoch: -1,
             },
             max_wait_ms: WAIT_MS,
-            max_bytes: ANSWER_BYTES,
+            max_bytes: self.setup.fetch_bytes_max,
             topics: vec![FetchTopic {
                 topic: TOPIC.into(),
                 topic_id: Uuid::METADATA_TOPIC,
@@ -268,7 +274,7 @@ impl Observer {
         FetchSnapshotRequest {
             cluster_id: Some(setup.cluster_id.as_str().into()),
             replica_id: setup.node_id,
-            max_bytes: ANSWER_BYTES,
+            max_bytes: self.setup.snapshot_bytes_max,
             topics: vec![FetchSnapshotRequestTopicSnapshot {
                 name: TOPIC.into(),
                 partitions: vec![partition],
@@ -354,7 +360,11 @@ impl Observer {
     }
 
     fn put_off(&mut self, chance: u8) {
-        self.pause = Some(RETRY.pause(self.failures, chance));
+        let retry = Backoff {
+            first_ms: self.setup.retry_ms,
+            longest_ms: PAUSE_MAX_MS.max(self.setup.retry_ms),
+        };
+        self.pause = Some(retry.pause(self.failures, chance));
         self.failures = self.failures.saturating_add(1);
     }
 
@@ -435,7 +445,7 @@ impl Observer {
 
     fn judge_snapshot(&self, id: SnapshotId) -> Result<Step, Refused> {
         let SnapshotId { end, epoch } = id;
-        if end <= 0 || epoch < 0 || epoch > self.leadership.epoch {
+        if !(1..=SNAPSHOT_END_MAX).contains(&end) || !(0..=self.leadership.epoch).contains(&epoch) {
             return Err(wrong(format!("offers a snapshot that cannot be: {id}")));
         }
         if end < self.high_watermark {
@@ -534,6 +544,12 @@ impl Observer {
         {
             return Err(wrong(format!(
                 "says that {other} leads epoch {epoch}, and {one} does"
+            )));
+        }
+        if i64::from(epoch) - i64::from(known.epoch) > EPOCHS_AT_ONCE_MAX {
+            return Err(wrong(format!(
+                "says that epoch {epoch} has begun, and {} was the last one: no quorum holds so many elections",
+                known.epoch
             )));
         }
         let is_new = epoch > known.epoch;

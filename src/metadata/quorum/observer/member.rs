@@ -281,7 +281,6 @@ impl ObserverQuorum {
         let disk = self.files.disk.clone();
         disk.sync(file, path).at("sync", path)?;
         let (image, voters, read) = read_snapshot(&disk, path, *id);
-        check_features(&image).map_err(|what| malformed(path, what))?;
         if let Err(error) = read {
             if error.source.kind() != ErrorKind::InvalidData {
                 return Err(error);
@@ -291,6 +290,7 @@ impl ObserverQuorum {
             self.machine.spoiled(chance);
             return Ok(());
         }
+        check_features(&image).map_err(|what| malformed(path, what))?;
         self.files.snapshots.finish(*id)?;
         self.files.begin_behind(*id)?;
         self.begun_behind = Some(*id);

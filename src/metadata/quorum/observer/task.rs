@@ -14,8 +14,6 @@ use crate::wire::message::Request;
 use crate::wire::message::fetch::FetchResponse;
 use crate::wire::message::fetch_snapshot::FetchSnapshotResponse;
 
-/// `controller.quorum.request.timeout.ms`: a controller that does not answer in this time is considered down.
-const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 /// Limit of open connections. A quorum does not have more members, so more addresses than this come from a faulty peer.
 const CONNECTIONS_MAX: usize = 16;
 
@@ -57,10 +55,17 @@ pub struct Carrier {
     heard: mpsc::Sender<Heard>,
     arrivals: Arc<Notify>,
     channels: BTreeMap<String, Channel>,
+    /// `controller.quorum.request.timeout.ms`: a controller that does not answer in this time is considered down.
+    answer_within: Duration,
 }
 
 /// Creates a task and the channels to it.
-pub fn line(host: &Host, identity: Identity, access: Access) -> (Carrier, Line) {
+pub fn line(
+    host: &Host,
+    identity: Identity,
+    access: Access,
+    answer_within: Duration,
+) -> (Carrier, Line) {
     let (errands, to_carry) = mpsc::channel(1);
     let (tell, heard) = mpsc::channel(1);
     let arrivals = Arc::new(Notify::new());
@@ -72,6 +77,7 @@ pub fn line(host: &Host, identity: Identity, access: Access) -> (Carrier, Line) 
         heard: tell,
         arrivals: Arc::clone(&arrivals),
         channels: BTreeMap::new(),
+        answer_within,
     };
     let line = Line {
         errands,
@@ -119,6 +125,6 @@ impl Carrier {
             let (identity, access) = (self.identity.clone(), self.access.clone());
             Channel::to(&self.host, target, identity, access)
         });
-        channel.call(request, ANSWER_WITHIN).await
+        channel.call(request, self.answer_within).await
     }
 }

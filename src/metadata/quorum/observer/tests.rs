@@ -204,6 +204,9 @@ fn setup() -> Setup {
         directory_id: Uuid([9; 16]),
         bootstrap: vec![SERVER.to_owned()],
         voters: Default::default(),
+        fetch_bytes_max: 1 << 20,
+        snapshot_bytes_max: 1 << 20,
+        retry_ms: 20,
     }
 }
 
@@ -742,6 +745,16 @@ fn a_controller_that_lies_is_not_believed() {
         },
         "says that this node leads epoch 4",
     );
+    let epoch = |leader_epoch| {
+        move |lie: &mut FetchResponse| {
+            partition(lie).current_leader = fetch::LeaderIdAndEpoch {
+                leader_id: 2,
+                leader_epoch,
+            };
+        }
+    };
+    check(epoch(i32::MAX), "no quorum holds so many elections");
+    check(epoch(1_000_004), "no quorum holds so many elections");
     let diverging = |epoch, end_offset| {
         move |lie: &mut FetchResponse| {
             partition(lie).diverging_epoch = fetch::EpochEndOffset { epoch, end_offset };
@@ -760,6 +773,7 @@ fn a_controller_that_lies_is_not_believed() {
     check(snapshot(20, 4), "cannot be");
     check(snapshot(20, -1), "cannot be");
     check(snapshot(-1, 3), "cannot be");
+    check(snapshot((1 << 62) + 1, 3), "cannot be");
     let records = |bytes: Vec<u8>| {
         move |lie: &mut FetchResponse| {
             partition(lie).records = Some(Records::Bytes(bytes.clone().into()));
