@@ -21,14 +21,18 @@ use super::manager::ReplicaManager;
 use super::partition::Partition;
 use crate::base::ids::{BrokerEpoch, BrokerId, Uuid};
 use crate::base::time::millis;
+use crate::peer::backoff::Backoff;
 use crate::wire::error_code::ErrorCode;
 use crate::wire::message::alter_partition::{
     AlterPartitionRequest, AlterPartitionRequestPartitionData, AlterPartitionRequestTopicData,
     AlterPartitionResponse, BrokerState,
 };
 
-/// Pause before changes that the controller did not decide are sent again.
-const AGAIN_AFTER: Duration = Duration::from_millis(50);
+/// Pauses before changes that the controller did not decide are sent again. The first one is Kafka's.
+const AGAIN_AFTER: Backoff = Backoff {
+    first_ms: 50,
+    longest_ms: 1_000,
+};
 /// Shortest interval between two checks for lagging followers, for very small values of `replica.lag.time.max.ms`.
 const LOOK_MIN: Duration = Duration::from_millis(10);
 
@@ -85,6 +89,7 @@ pub async fn run(
     let work = async {
         let mut look_at = Instant::now() + replicas.look_every();
         let mut not_before = Instant::now();
+        let mut failures = 0;
         loop {
             let woken = timeout_at(look_at, replicas.isr_changes().woken());
             if woken.await.is_err() {
@@ -98,8 +103,15 @@ pub async fn run(
             }
             sleep_until(not_before).await;
             let changes = replicas.isr_changes().take();
-            if !changes.is_empty() && !ask(&replicas, &*controller, changes).await {
-                not_before = Instant::now() + AGAIN_AFTER;
+            if changes.is_empty() {
+                continue;
+            }
+            if ask(&replicas, &*controller, changes, failures == 0).await {
+                failures = 0;
+            } else {
+                let chance = replicas.logs().host().chance.jitter();
+                not_before = Instant::now() + AGAIN_AFTER.pause(failures, chance);
+                failures = failures.saturating_add(1);
             }
         }
     };
@@ -110,15 +122,20 @@ pub async fn run(
     }
 }
 
-/// Asks the controller once. False if some change must be sent again.
-async fn ask(replicas: &ReplicaManager, controller: &dyn Controller, changes: Vec<Change>) -> bool {
+/// Asks the controller once. False if some change must be sent again. The first of several failures in a row is logged.
+async fn ask(
+    replicas: &ReplicaManager,
+    controller: &dyn Controller,
+    changes: Vec<Change>,
+    is_first: bool,
+) -> bool {
     let broker = (replicas.node_id(), replicas.broker_epoch());
     let answer = controller.alter_partitions(request(broker, &changes)).await;
     let refused = match &answer {
         Ok(answer) => ErrorCode::from_code(answer.error_code).filter(|code| code.is_error()),
         Err(_) => Some(ErrorCode::NetworkException),
     };
-    if let Some(code) = refused {
+    if let Some(code) = refused.filter(|_| is_first) {
         tracing::warn!(%code, count = changes.len(), "the controller does not change the ISRs of partitions yet");
     }
     let (Ok(answer), None) = (answer, refused) else {
