@@ -221,7 +221,10 @@ fn try_dispatch(
         )));
     }
     if let (Some(remote), Some(whole), true) = (&services.remote, whole, row.forwarded) {
-        return Ok(Dispatched::Alone(forward(remote, connection, whole)));
+        let bytes_max = services.config.settings.int("socket.request.max.bytes");
+        let bytes_max = usize::try_from(bytes_max).unwrap_or_default();
+        let forwarded = forward(remote, connection, whole, bytes_max);
+        return Ok(Dispatched::Alone(forwarded));
     }
     // The client id keeps its old form in flexible headers.
     let layout = Layout::new(0, false).nullable(true);

@@ -20,13 +20,27 @@ use crate::wire::message::envelope::EnvelopeRequest;
 /// Time limit for finding a controller that answers.
 const ANSWER_WITHIN: Duration = Duration::from_secs(60);
 const PRINCIPAL_VERSION: i16 = 0;
+/// Bytes of an Envelope beside the request in it. A controller closes the connection, with all other requests on it, if an Envelope
+/// is longer than its `socket.request.max.bytes`, which is taken to be that of this broker.
+const ENVELOPE_BYTES: usize = 4 << 10;
 
-/// Forwards a frame and returns the controller's response.
-pub(super) fn forward(remote: &Remote, connection: &ConnectionInfo, frame: Bytes) -> Answer {
+/// Forwards a frame and returns the controller's response. `bytes_max` is this broker's `socket.request.max.bytes`.
+pub(super) fn forward(
+    remote: &Remote,
+    connection: &ConnectionInfo,
+    frame: Bytes,
+    bytes_max: usize,
+) -> Answer {
     let principal = principal(&connection.principal);
     let address = address(connection.peer.ip());
     let remote = remote.clone();
     Box::pin(async move {
+        if frame.len() + ENVELOPE_BYTES > bytes_max {
+            return Err(format!(
+                "a request of {} bytes is too long to be forwarded",
+                frame.len()
+            ));
+        }
         let correlation = correlation_in(&frame, 4);
         let request = EnvelopeRequest {
             request_data: frame,

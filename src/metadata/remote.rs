@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::base::ids::{BrokerId, LeaderEpoch};
 use crate::host::Host;
@@ -20,6 +20,7 @@ use crate::wire::error_code::ErrorCode;
 use crate::wire::message::Request;
 use crate::wire::message::allocate_producer_ids::AllocateProducerIdsRequest;
 use crate::wire::message::alter_partition::AlterPartitionRequest;
+use crate::wire::message::api_versions::ApiVersion;
 use crate::wire::message::assign_replicas_to_dirs::AssignReplicasToDirsRequest;
 use crate::wire::message::broker_heartbeat::BrokerHeartbeatRequest;
 use crate::wire::message::broker_registration::BrokerRegistrationRequest;
@@ -30,6 +31,10 @@ use crate::wire::message::envelope::EnvelopeRequest;
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// Pause before a controller is asked again that has answered that it does not lead.
 const RETRY: Duration = Duration::from_millis(50);
+
+/// Time limit for asking a leader for its API versions, and the pause after a failure.
+const VERSIONS_WITHIN: Duration = Duration::from_secs(30);
+const ASK_VERSIONS_AGAIN: Duration = Duration::from_secs(1);
 
 /// Address of the leader of the quorum.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,6 +48,9 @@ pub struct LeaderAt {
 
 /// A request of brokers to the controller.
 pub trait ToController: Request {
+    /// Number of times that the same controller may close the connection in place of an answer.
+    const CLOSED_MAX: usize = usize::MAX;
+
     /// Error code of the request as a whole.
     fn error_code(answer: &Self::Response) -> i16;
 }
@@ -65,7 +73,15 @@ to_controller! {
     AssignReplicasToDirsRequest;
     BrokerHeartbeatRequest;
     BrokerRegistrationRequest;
-    EnvelopeRequest;
+}
+
+impl ToController for EnvelopeRequest {
+    /// The request of a client in it may be the reason, and may have been carried out.
+    const CLOSED_MAX: usize = 1;
+
+    fn error_code(answer: &Self::Response) -> i16 {
+        answer.error_code
+    }
 }
 
 impl ToController for CreateTopicsRequest {
@@ -88,6 +104,8 @@ struct Shared {
     leader_at: watch::Receiver<LeaderAt>,
     /// Address of the last leader, and the channel to it.
     channel: Mutex<Option<(String, Channel)>>,
+    /// API versions of the last leader that was asked for them.
+    versions: Mutex<Option<Arc<[ApiVersion]>>>,
 }
 
 impl fmt::Debug for Remote {
@@ -110,7 +128,36 @@ impl Remote {
                 access,
                 leader_at,
                 channel: Mutex::default(),
+                versions: Mutex::default(),
             }),
+        }
+    }
+
+    /// API versions of the controllers; `None` before [`Self::learn_versions`] knows them.
+    pub fn versions(&self) -> Option<Arc<[ApiVersion]>> {
+        self.shared.versions.lock().clone()
+    }
+
+    /// task: asks each leader of the quorum for its API versions. Ends with the observer.
+    pub async fn learn_versions(self) {
+        let mut leader_at = self.shared.leader_at.clone();
+        loop {
+            leader_at.borrow_and_update();
+            let found = match self.channel() {
+                Some((_, channel)) => channel.versions(VERSIONS_WITHIN).await.ok(),
+                None => None,
+            };
+            let changed = leader_at.changed();
+            let changed = match found {
+                Some(found) => {
+                    *self.shared.versions.lock() = Some(found);
+                    changed.await
+                }
+                None => timeout(ASK_VERSIONS_AGAIN, changed).await.unwrap_or(Ok(())),
+            };
+            if changed.is_err() {
+                return;
+            }
         }
     }
 
@@ -124,6 +171,7 @@ impl Remote {
     ) -> Result<R::Response, CallError> {
         let deadline = Instant::now() + within;
         let mut last = CallError::NoAddress("the controller that leads".to_owned());
+        let mut closed = (String::new(), 0);
         while Instant::now() < deadline {
             let Some((address, channel)) = self.channel() else {
                 let look = sleep(LOOK_AGAIN);
@@ -147,7 +195,18 @@ impl Remote {
                     | CallError::Encode(_)
                     | CallError::Decode(_)),
                 ) => return Err(error),
-                Err(error) => last = error,
+                Err(error) => {
+                    if matches!(error, CallError::Closed(_)) {
+                        closed = match closed.0 == address {
+                            true => (address, closed.1 + 1),
+                            false => (address, 1),
+                        };
+                        if closed.1 > R::CLOSED_MAX {
+                            return Err(error);
+                        }
+                    }
+                    last = error;
+                }
             }
             sleep(RETRY).await;
         }
@@ -172,6 +231,7 @@ impl Remote {
             access,
             leader_at,
             channel,
+            ..
         } = &*self.shared;
         let address = leader_at.borrow().address.clone()?;
         let mut channel = channel.lock();

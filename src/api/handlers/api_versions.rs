@@ -5,9 +5,10 @@
 //! compress.
 
 use crate::api::context::{Reply, RequestContext};
-use crate::api::table::APIS;
+use crate::api::table::{APIS, Row};
 use crate::base::ids::BrokerId;
 use crate::metadata::bootstrap::{SERVED_FEATURES, SUPPORTED_FEATURES};
+use crate::metadata::remote::Remote;
 use crate::wire::error_code::ErrorCode;
 use crate::wire::message::api_versions::{
     ApiVersion, ApiVersionsRequest, ApiVersionsResponse, FinalizedFeatureKey, SupportedFeatureKey,
@@ -25,9 +26,10 @@ pub fn handle(context: RequestContext, request: ApiVersionsRequest) -> Reply<Api
         return refuse(error).into();
     }
     let image = context.services.image.load();
+    let controllers = services.remote.as_ref().and_then(Remote::versions);
     let served = |name: &str| SERVED_FEATURES.contains(&name);
     ApiVersionsResponse {
-        api_keys: api_keys(),
+        api_keys: api_keys(controllers.as_deref()),
         supported_features: SUPPORTED_FEATURES
             .iter()
             // Clients of versions before 4 fail on a minimum version of 0.
@@ -81,7 +83,7 @@ fn check_address(
 pub fn unsupported(_: &RequestContext) -> ApiVersionsResponse {
     ApiVersionsResponse {
         error_code: ErrorCode::UnsupportedVersion.code(),
-        api_keys: api_keys()
+        api_keys: api_keys(None)
             .into_iter()
             .filter(|api| api.api_key == 18)
             .collect(),
@@ -89,14 +91,24 @@ pub fn unsupported(_: &RequestContext) -> ApiVersionsResponse {
     }
 }
 
-fn api_keys() -> Vec<ApiVersion> {
-    APIS.iter()
-        .map(|row| ApiVersion {
+/// Versions of all APIs. What is forwarded to controllers is listed in the versions that they have too.
+fn api_keys(controllers: Option<&[ApiVersion]>) -> Vec<ApiVersion> {
+    let row = |row: &Row| {
+        let (min, max) = (*row.versions.start(), *row.versions.end());
+        let (min, max) = match controllers.filter(|_| row.forwarded) {
+            Some(theirs) => {
+                let theirs = theirs.iter().find(|api| api.api_key == row.key)?;
+                (min.max(theirs.min_version), max.min(theirs.max_version))
+            }
+            None => (min, max),
+        };
+        (min <= max).then_some(ApiVersion {
             api_key: row.key,
-            min_version: *row.versions.start(),
-            max_version: *row.versions.end(),
+            min_version: min,
+            max_version: max,
         })
-        .collect()
+    };
+    APIS.iter().filter_map(row).collect()
 }
 
 /// Whether a client's software name or version consists of letters, digits, dots and dashes, with a letter or digit at both
@@ -110,6 +122,29 @@ fn is_plausible(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_forwarded_is_listed_in_versions_that_the_controllers_have() {
+        let of = |controllers: Option<&[ApiVersion]>, key| {
+            let all = api_keys(controllers);
+            let found = all.iter().find(|api| api.api_key == key);
+            found.map(|api| (api.min_version, api.max_version))
+        };
+        let (create_topics, fetch, delete_topics) = (19, 1, 20);
+        let theirs = |min_version, max_version| {
+            [ApiVersion {
+                api_key: create_topics,
+                min_version,
+                max_version,
+            }]
+        };
+        assert_eq!(of(None, create_topics), Some((0, 7)));
+        assert_eq!(of(Some(&theirs(2, 99)), create_topics), Some((2, 7)));
+        assert_eq!(of(Some(&theirs(2, 5)), create_topics), Some((2, 5)));
+        assert_eq!(of(Some(&theirs(8, 9)), create_topics), None);
+        assert_eq!(of(Some(&theirs(2, 5)), delete_topics), None);
+        assert_eq!(of(Some(&theirs(2, 5)), fetch), of(None, fetch));
+    }
 
     #[test]
     fn a_client_that_means_another_broker_is_told() {
