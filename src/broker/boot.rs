@@ -22,6 +22,7 @@ use crate::base::work_pool::WorkPool;
 use crate::config::broker::{BrokerConfig, Listener};
 use crate::config::listener::Endpoint;
 use crate::console;
+use crate::coordinator::elsewhere::Elsewhere;
 use crate::coordinator::group::handle::GroupHandle;
 use crate::coordinator::group::settings::{GroupSettings, ShareSettings};
 use crate::coordinator::share_state::handle::ShareStateHandle;
@@ -47,7 +48,7 @@ use crate::metadata::controller::brokers::{Activation, FoundReplicas, Registrati
 use crate::metadata::controller::machine::Setup;
 use crate::metadata::controller::task::Controller;
 use crate::metadata::loader::{Publisher, formatted_with};
-use crate::metadata::placement::{self, assign_request};
+use crate::metadata::placement::{self, Assignment, assign_request};
 use crate::metadata::quorum::single::SingleQuorum;
 use crate::metadata::quorum::upkeep::Upkeep;
 use crate::peer::pool::Peers;
@@ -210,26 +211,30 @@ impl Broker {
         let of_cluster = cluster.as_ref().and_then(Cluster::epoch);
         let broker_epoch = of_cluster.unwrap_or_else(|| image.broker_epoch(config.node_id));
         replicas.set_broker_epoch(broker_epoch);
-        let assigned = assign_request(config.node_id, broker_epoch, &placed);
-        match &cluster {
-            None => drop(controller.ask(assigned)?),
-            Some(_) if placed.is_empty() => {}
-            Some(cluster) => {
-                let told = cluster.remote.ask(&assigned, PLACES_TOLD_WITHIN).await;
-                told.map_err(|error| StartError::Cluster(error.to_string()))?;
-            }
+        if cluster.is_none() {
+            controller.ask(assign_request(config.node_id, broker_epoch, &placed))?;
         }
 
         // From here on partitions follow changes of the metadata.
         controller.add(Arc::new(replicas.clone()));
-        let peers = access_to_brokers.map(|access| {
+        let peers = |purpose: &str| {
             let listener = &config.inter_broker_listener;
             let book = Arc::new(BrokerAddresses::new(handle.clone(), listener));
-            let client_id = format!("broker-{}", config.node_id);
-            Arc::new(OverPeers(Peers::new(&host, &client_id, access, book)))
-        });
-        if let Some(peers) = &peers {
-            controller.add(Arc::clone(peers) as _);
+            let client_id = format!("broker-{}-{purpose}", config.node_id);
+            let access = access_to_brokers.clone()?;
+            Some(Peers::new(&host, &client_id, access, book))
+        };
+        let leaders = peers("fetcher").map(|peers| Arc::new(OverPeers(peers)));
+        let [to_share_states, to_txns, to_marked] = ["share-states", "transactions", "markers"]
+            .map(|purpose| {
+                let peers = peers(purpose)?;
+                Some(Elsewhere::new(config.node_id, peers, handle.clone()))
+            });
+        for elsewhere in [&to_share_states, &to_txns, &to_marked]
+            .into_iter()
+            .flatten()
+        {
+            controller.add(Arc::new(elsewhere.clone()));
         }
 
         let may_have = memory_bytes(Path::new("/"));
@@ -265,6 +270,7 @@ impl Broker {
             compression("share.coordinator.state.topic.compression.codec"),
             rounds.clone(),
         );
+        let share_states = share_states.with_others(to_share_states);
         let share_topic = ShareStateTopicWatcher::new(
             config.node_id,
             share_states.clone(),
@@ -314,9 +320,10 @@ impl Broker {
             )),
             TxnSettings::from(&config.settings),
             config.settings.int("transaction.state.log.num.partitions"),
-            MarkerWriter::new(replicas.clone(), groups.clone()),
+            MarkerWriter::new(replicas.clone(), groups.clone(), to_marked),
             rounds.clone(),
         );
+        let txns = txns.with_others(to_txns);
         let coordinators = vec![
             host.threads
                 .spawn(halt.guard("share coordinator", share_task.watched_by(&halt).run())),
@@ -462,24 +469,38 @@ impl Broker {
         let isr_changes = isr_changes::run(services.replicas.clone(), changed_by, stopped());
         host.threads
             .spawn_among(&mut tasks, halt.guard("ISR changes", isr_changes));
-        if let (Some(cluster), Some(peers)) = (&cluster, peers) {
+        if let (Some(cluster), Some(leaders)) = (&cluster, leaders) {
             let (membership, replicas) = (cluster.membership.clone(), services.replicas.clone());
+            let versions = cluster.forwarding.clone().learn_versions();
+            host.threads.spawn_among(
+                &mut tasks,
+                halt.guard("versions of the controllers", until(versions, stopped())),
+            );
             let epochs = membership.follow_epoch(move |epoch| replicas.set_broker_epoch(epoch));
             host.threads.spawn_among(
                 &mut tasks,
                 halt.guard("broker epoch", until(epochs, stopped())),
             );
             let (fetchers, stopped) = (services.replicas.fetchers().clone(), stopped());
-            let fetching = async move { fetchers.run(peers, stopped).await };
+            let fetching = async move { fetchers.run(leaders, stopped).await };
             host.threads
                 .spawn_among(&mut tasks, halt.guard("fetchers", fetching));
         }
         host.threads.spawn_among(
             &mut tasks,
-            halt.guard("mover", mover::run(Arc::clone(&services), stopping)),
+            halt.guard("mover", mover::run(Arc::clone(&services), stopping.clone())),
         );
-        if let Some(cluster) = cluster.as_ref().filter(|_| config.takes_part) {
-            cluster.membership.ready();
+        if let Some(cluster) = &cluster {
+            let membership = cluster.membership.clone();
+            let placing = tell_places(Arc::clone(&services), placed);
+            let ready = async move {
+                // A broker that is unfenced may be elected, and then the controllers must know where its replicas are: if a
+                // log directory failed, they would not take the right leaderships away.
+                placing.await;
+                membership.ready();
+            };
+            host.threads
+                .spawn_among(&mut tasks, halt.guard("ready", until(ready, stopped())));
         }
         Ok(Self {
             addresses,
@@ -567,8 +588,16 @@ fn directory_id(formatted: &Formatted, config: &BrokerConfig) -> Uuid {
         .unwrap_or(Uuid::ZERO)
 }
 
-/// Time that a start waits for the controllers to record the log directories of replicas.
-const PLACES_TOLD_WITHIN: Duration = Duration::from_secs(30);
+/// Has the controllers record the log directories of replicas, until they have.
+async fn tell_places(services: Arc<Services>, placed: Vec<Assignment>) {
+    while !placed.is_empty() && !services.are_told(&placed).await {
+        tracing::warn!("the controllers have not recorded the log directories of replicas yet");
+        tokio::time::sleep(PLACES_TOLD_AGAIN).await;
+    }
+}
+
+/// Pause before the controllers are told again.
+const PLACES_TOLD_AGAIN: Duration = Duration::from_secs(1);
 
 /// Secret for the salts of unknown users: the same at every start, and unknown to clients.
 fn salts(formatted: &Formatted) -> SaltSecret {

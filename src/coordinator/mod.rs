@@ -8,6 +8,7 @@
 //! [`Shard`]: crate::coordinator::runtime::shard::Shard
 //! [`runtime`]: crate::coordinator::runtime
 
+pub mod elsewhere;
 pub mod group;
 pub mod hash;
 #[cfg(test)]

@@ -41,7 +41,7 @@ macro_rules! of_each_state {
         |$partition:ident, $done:ident| $told:expr
     ) => {
         $crate::api::context::Reply::later(async move {
-            let $states = &$context.services.share_states;
+            let $states = $context.services.share_states.here();
             let may = super::share_state::allowed(&$context);
             let topics = $crate::api::answer::once(
                 $request.topics,

@@ -12,7 +12,7 @@ use bytestring::ByteString;
 
 use crate::api::context::RequestContext;
 use crate::base::ids::{ProducerEpoch, ProducerId, Uuid};
-use crate::coordinator::txn::machine::{BUMPING, Partitions};
+use crate::coordinator::txn::machine::Partitions;
 use crate::coordinator::txn::request::Speaker;
 use crate::log::producer_state::Admission;
 use crate::replica::partition::Partition;
@@ -126,20 +126,15 @@ pub async fn admit(
     };
     let partitions = unknown.partitions.clone();
     let txns = &context.services.txns;
-    let verdict = if context.api_version >= JOINS {
-        // Even if verification is switched off: no one else adds the partitions to the transaction.
-        txns.add(speaker, partitions, BUMPING)
-            .await
-            .map(|()| Vec::new())
-    } else if unknown.verified {
-        txns.verify(speaker, partitions).await
-    } else {
-        Ok(Vec::new())
+    let adds = context.api_version >= JOINS;
+    // Without verification too: no one else adds the partitions to the transaction.
+    let verdict = match adds || unknown.verified {
+        true => txns.admit(speaker, partitions, adds).await,
+        false => Ok(Vec::new()),
     };
     match verdict {
-        Ok(verdicts) => verdicts
+        Ok(refused) => refused
             .into_iter()
-            .filter(|(_, _, error)| error.is_error())
             .map(|(topic, index, error)| ((topic, index), told(context, error)))
             .collect(),
         Err(error) => refuse_all(told(context, error)),
@@ -168,6 +163,7 @@ fn told(context: &RequestContext, error: ErrorCode) -> ErrorCode {
         ErrorCode::ConcurrentTransactions
         | ErrorCode::CoordinatorLoadInProgress
         | ErrorCode::CoordinatorNotAvailable
+        | ErrorCode::NetworkException
         | ErrorCode::NotCoordinator => ErrorCode::NotEnoughReplicas,
         error => error,
     }

@@ -7,7 +7,6 @@ use super::transaction_admission::verifies;
 use crate::api::context::{Reply, RequestContext};
 use crate::coordinator::group::request::{Commit, for_all, plain};
 use crate::coordinator::topic::GROUP_TOPIC;
-use crate::coordinator::txn::machine::BUMPING;
 use crate::coordinator::txn::request::Speaker;
 use crate::log::producer_state::Admission;
 use crate::security::acl::{Operation, ResourceType};
@@ -112,17 +111,12 @@ async fn ask(context: &RequestContext, request: &TxnOffsetCommitRequest) -> Resu
         epoch: request.producer_epoch,
     };
     let partitions = offsets_of(context, &request.group_id);
-    let result = if context.api_version >= JOINS {
-        txns.add(speaker, partitions, BUMPING).await
-    } else {
-        txns.verify(speaker, partitions)
-            .await
-            .and_then(|verdicts| match verdicts.first() {
-                Some((_, _, ErrorCode::None)) => Ok(()),
-                Some((_, _, error)) => Err(*error),
-                None => Err(ErrorCode::UnknownServerError),
-            })
-    };
+    let adds = context.api_version >= JOINS;
+    let refused = txns.admit(speaker, partitions, adds).await;
+    let result = refused.and_then(|refused| match refused.first() {
+        None => Ok(()),
+        Some((_, _, error)) => Err(*error),
+    });
     result.map_err(|error| match error {
         ErrorCode::TransactionAbortable if context.api_version < ABORTABLE => {
             ErrorCode::InvalidTxnState
@@ -133,6 +127,7 @@ async fn ask(context: &RequestContext, request: &TxnOffsetCommitRequest) -> Resu
         // coordinator.
         ErrorCode::NotCoordinator
         | ErrorCode::CoordinatorNotAvailable
+        | ErrorCode::NetworkException
         | ErrorCode::CoordinatorLoadInProgress => ErrorCode::CoordinatorLoadInProgress,
         ErrorCode::ConcurrentTransactions if context.api_version < JOINS => {
             ErrorCode::CoordinatorLoadInProgress

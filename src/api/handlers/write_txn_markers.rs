@@ -19,9 +19,6 @@ use crate::wire::message::write_txn_markers::{
     WriteTxnMarkersRequest, WriteTxnMarkersResponse,
 };
 
-/// Number of markers after which other work on the same thread has its turn.
-const IN_ONE_GO: usize = 64;
-
 pub fn handle(
     context: RequestContext,
     request: WriteTxnMarkersRequest,
@@ -46,23 +43,20 @@ pub fn handle(
             };
             let rules = MarkerRules::of(wanted.transaction_version.into());
             let topics = results.entry(wanted.producer_id).or_default();
+            let mut places = Vec::new();
             for topic in wanted.topics {
-                let partitions = topics.entry(topic.name.clone()).or_default();
-                for partition in topic.partition_indexes {
-                    let which = (topic.name.clone(), partition, marker);
-                    if !written.insert(which) {
-                        continue;
-                    }
-                    let outcome = match allowed {
-                        Ok(()) => writer.write(&topic.name, partition, marker, rules).await,
-                        Err(error) => Err(error),
-                    };
-                    let error = outcome.err().unwrap_or(ErrorCode::None);
-                    partitions.insert(partition, error);
-                    if written.len().is_multiple_of(IN_ONE_GO) {
-                        tokio::task::yield_now().await;
-                    }
-                }
+                topics.entry(topic.name.clone()).or_default();
+                let indexes = topic.partition_indexes.into_iter();
+                let named = indexes.map(|index| (topic.name.clone(), index));
+                places.extend(named.filter(|place| written.insert((place.clone(), marker))));
+            }
+            let outcomes = match allowed {
+                Ok(()) => writer.write(&places, marker, rules).await,
+                Err(error) => vec![Err(error); places.len()],
+            };
+            for ((topic, partition), outcome) in places.into_iter().zip(outcomes) {
+                let error = outcome.err().unwrap_or(ErrorCode::None);
+                topics.entry(topic).or_default().insert(partition, error);
             }
         }
         let markers = results

@@ -7,14 +7,17 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::record::ShareKey;
+use super::remote;
 use super::request::{Known, Refusal, ShareStateAnswer, ShareStateRequest, Summary, Write};
 use super::shard::{ShareStateSettings, ShareStateShard};
 use crate::base::ids::{LeaderEpoch, Offset, PartitionIndex};
 use crate::base::work_pool::WorkPool;
+use crate::coordinator::elsewhere::Elsewhere;
 use crate::coordinator::hash::partition_of;
 use crate::coordinator::runtime::handle::Coordinator;
 use crate::coordinator::runtime::log::RecordLog;
 use crate::coordinator::runtime::task::Task;
+use crate::coordinator::topic::SHARE_STATE_TOPIC;
 use crate::host::Host;
 use crate::wire::batch::compression::Compression;
 use crate::wire::error_code::ErrorCode;
@@ -26,6 +29,8 @@ pub struct ShareStateHandle {
     /// Number of partitions of `__share_group_state`, from the setting until the topic exists.
     partitions: Arc<AtomicI32>,
     log: Arc<Log>,
+    /// The share coordinators of other brokers; `None` if there are none.
+    elsewhere: Option<Elsewhere>,
 }
 
 /// Log of `__share_group_state`, and the host whose threads may block on its disk.
@@ -72,8 +77,19 @@ impl ShareStateHandle {
                 log,
                 host: host.clone(),
             }),
+            elsewhere: None,
         };
         (handle, task)
+    }
+
+    /// Lets requests about states go to the brokers that have them.
+    pub fn with_others(self, elsewhere: Option<Elsewhere>) -> Self {
+        Self { elsewhere, ..self }
+    }
+
+    /// The coordinator of this node alone, for requests of other brokers: those look for another coordinator themselves.
+    pub fn here(&self) -> Self {
+        self.clone().with_others(None)
     }
 
     pub fn coordinator(&self) -> &Coordinator<ShareStateShard> {
@@ -92,6 +108,11 @@ impl ShareStateHandle {
     ) -> Result<ShareStateAnswer, Refusal> {
         let partitions = self.partitions.load(Ordering::Relaxed);
         let partition = partition_of(&key.coordinator_key(), partitions);
+        if let Some(elsewhere) = &self.elsewhere
+            && let Some(broker) = elsewhere.leader(SHARE_STATE_TOPIC, partition)
+        {
+            return remote::ask(elsewhere, broker, request).await;
+        }
         match self.coordinator.ask(partition, request).await? {
             ShareStateAnswer::Refused(refusal) => Err(refusal),
             answer => Ok(answer),

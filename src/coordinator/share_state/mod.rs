@@ -13,6 +13,7 @@
 pub mod batches;
 pub mod handle;
 pub mod record;
+mod remote;
 pub mod request;
 pub mod shard;
 

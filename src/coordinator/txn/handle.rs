@@ -8,16 +8,19 @@ use std::time::Duration;
 use bytestring::ByteString;
 use regex::Regex;
 
-use super::machine::{Outcome, Partitions};
+use super::admission::{self, Verdict};
+use super::machine::{BUMPING, Outcome, Partitions};
 use super::markers::MarkerWriter;
 use super::request::{Description, Speaker, TxnAnswer, TxnRequest};
 use super::shard::{TxnSettings, TxnShard};
 use crate::base::ids::{PartitionIndex, ProducerEpoch, ProducerId};
 use crate::base::work_pool::WorkPool;
+use crate::coordinator::elsewhere::Elsewhere;
 use crate::coordinator::hash::partition_of;
 use crate::coordinator::runtime::handle::Coordinator;
 use crate::coordinator::runtime::log::RecordLog;
 use crate::coordinator::runtime::task::Task;
+use crate::coordinator::topic::TRANSACTION_TOPIC;
 use crate::host::Host;
 use crate::wire::batch::compression::Compression;
 use crate::wire::error_code::ErrorCode;
@@ -29,6 +32,8 @@ pub struct TxnHandle {
     /// Number of partitions of `__transaction_state`, or the number that it will be created with.
     partitions: Arc<AtomicI32>,
     markers: MarkerWriter,
+    /// The transaction coordinators of other brokers; `None` if there are none.
+    elsewhere: Option<Elsewhere>,
 }
 
 /// Producer id and epoch of a producer, or the need for a new producer id first.
@@ -74,8 +79,14 @@ impl TxnHandle {
             coordinator,
             partitions: Arc::new(AtomicI32::new(partitions)),
             markers,
+            elsewhere: None,
         };
         (handle, task)
+    }
+
+    /// Lets [`Self::admit`] ask the brokers that coordinate other transactions.
+    pub fn with_others(self, elsewhere: Option<Elsewhere>) -> Self {
+        Self { elsewhere, ..self }
     }
 
     pub fn coordinator(&self) -> &Coordinator<TxnShard> {
@@ -150,6 +161,29 @@ impl TxnHandle {
             TxnAnswer::Verified(results) => Ok(results),
             _ => Err(ErrorCode::UnknownServerError),
         }
+    }
+
+    /// Asks the coordinator of a transaction, on whichever broker, to verify partitions, or to add them if `adds`, as the
+    /// producers of `transaction.version` 2 expect. Returns an error code for each partition that is refused.
+    pub async fn admit(
+        &self,
+        speaker: Speaker,
+        partitions: Partitions,
+        adds: bool,
+    ) -> Result<Vec<Verdict>, ErrorCode> {
+        let index = self.partition_of(&speaker.transactional_id);
+        let verdicts = if let Some(elsewhere) = &self.elsewhere
+            && let Some(broker) = elsewhere.leader(TRANSACTION_TOPIC, index)
+        {
+            admission::ask(elsewhere, broker, speaker, &partitions, !adds).await?
+        } else if adds {
+            self.add(speaker, partitions, BUMPING).await?;
+            Vec::new()
+        } else {
+            self.verify(speaker, partitions).await?
+        };
+        let refused = verdicts.into_iter().filter(|(.., error)| error.is_error());
+        Ok(refused.collect())
     }
 
     /// Ends a transaction. Returns once the outcome is recorded; the markers follow.

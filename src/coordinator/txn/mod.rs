@@ -11,6 +11,7 @@
 //! handlers. The outcome of a transaction is committed before the first marker is written, and markers are written until all
 //! are there. After a crash the next coordinator writes all of them again, since a second marker does no harm.
 
+mod admission;
 pub mod handle;
 pub mod machine;
 pub mod markers;
