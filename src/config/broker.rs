@@ -23,11 +23,6 @@ pub const ADMIN_ALLOWED_HOSTS: &str = "monedula.admin.allowed.hosts";
 /// does not authenticate its clients. Kafka has no such setting.
 pub const ADMIN_RESET: &str = "monedula.admin.reset.with.authorizer";
 
-/// Internal: whether a broker whose controllers are other nodes asks to be unfenced, so that it leads and follows partitions and
-/// coordinates groups. `false` by default: the broker then stays fenced; it applies the cluster's metadata and forwards requests
-/// to the controllers.
-pub const TAKES_PART: &str = "monedula.broker.takes.part";
-
 /// Interval of heartbeats of members of a group of the consumer protocol while the group is not stable, with its default in
 /// milliseconds. Kafka has no such setting: its interval is always `group.consumer.heartbeat.interval.ms`.
 pub const UNSETTLED_HEARTBEAT: (&str, i32) = (
@@ -379,8 +374,6 @@ pub struct BrokerConfig {
     pub controller: Endpoint,
     /// The controllers of the cluster; `None` if this node is the only one, and controller too.
     pub controllers: Option<Controllers>,
-    /// [`TAKES_PART`].
-    pub takes_part: bool,
     /// Address of the plain HTTP listener for operation and tests, [`ADMIN_LISTENER`].
     pub admin: Option<Endpoint>,
     /// [`ADMIN_ALLOWED_HOSTS`].
@@ -481,7 +474,7 @@ pub fn check(source: &str, properties: &[Property]) -> Result<Checked, Vec<Strin
             }
         }
     };
-    let (reset, takes_part) = (switch(ADMIN_RESET), switch(TAKES_PART));
+    let reset = switch(ADMIN_RESET);
     for (name, value) in &explicit {
         match find(BROKER_SETTINGS, name) {
             Some(setting) => {
@@ -541,16 +534,8 @@ pub fn check(source: &str, properties: &[Property]) -> Result<Checked, Vec<Strin
         admin,
         admin_hosts: list(&hosts).map(str::to_owned).collect(),
         admin_reset: reset,
-        takes_part,
         ..typed(settings, &mut faults)
     };
-    if config.controllers.is_some() && !config.takes_part {
-        let text = "process.roles is broker: replication is not served yet, so this broker stays fenced in its cluster, and clients do not find it";
-        notes.push(Note {
-            warning: true,
-            text: text.to_owned(),
-        });
-    }
     let mut warnings = sasl::warnings(&config.settings, &config.listeners);
     warnings.extend(AuthorizerSettings::warnings(&config.settings));
     notes.extend(warnings.into_iter().map(|text| Note {
@@ -799,7 +784,6 @@ fn typed(mut settings: BrokerSettings, faults: &mut Faults<'_>) -> BrokerConfig 
         rack,
         controller,
         controllers,
-        takes_part: false,
         admin: None,
         admin_hosts: Vec::new(),
         admin_reset: false,
@@ -1145,10 +1129,6 @@ mod tests {
             controller.quorum.bootstrap.servers=c:9093\nlisteners=PLAINTEXT://:9092\nlog.dirs=/tmp/x\n";
         let config = check("f", &properties(text)).unwrap().config;
         assert_eq!(config.controllers.unwrap().bootstrap, ["c:9093"]);
-        assert!(!config.takes_part);
-        assert!(notes(text).contains("stays fenced"), "{}", notes(text));
-        let takes_part = format!("{text}{TAKES_PART}=true\n");
-        assert!(!notes(&takes_part).contains("stays fenced"));
         let found = faults(&text.replace("node.id=5", "")).join("\n");
         assert!(
             found.contains("Missing required configuration \"node.id\""),
