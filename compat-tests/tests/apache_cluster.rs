@@ -26,7 +26,7 @@ const OURS: &str = "5";
 const SEGMENT: &str = "00000000000000000000.log";
 const REASSIGN: &str = "org.apache.kafka.tools.reassign.ReassignPartitionsCommand";
 const ELECT: &str = "org.apache.kafka.tools.LeaderElectionCommand";
-const DUMP: &str = "kafka.tools.DumpLogSegments";
+const DUMP: &str = "org.apache.kafka.tools.DumpLogSegments";
 /// Pause between two records of a writer.
 const PACE: Duration = Duration::from_millis(10);
 
