@@ -395,7 +395,7 @@ impl Publisher for ShareStateTopicWatcher {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::ids::TopicPartition;
+    use crate::base::ids::{TopicPartition, Uuid};
     use crate::config::broker::BrokerSettings;
     use crate::host::Host;
     use crate::log::manager::{LogManager, ManagerSettings};

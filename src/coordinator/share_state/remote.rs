@@ -117,7 +117,8 @@ pub(super) async fn ask(
             only_result!(elsewhere.ask(broker, &request).await.map_err(unanswered)?);
             Ok(ShareStateAnswer::Done)
         }
-        ShareStateRequest::Delete(key) => {
+        // The protocol has no epoch here, so a group that begins anew at the same moment loses its state, as with Apache Kafka.
+        ShareStateRequest::Delete { key, epoch_max: _ } => {
             let partition = delete::PartitionData {
                 partition: key.partition,
             };
@@ -137,7 +138,7 @@ pub(super) async fn ask(
             Ok(ShareStateAnswer::Summary(found))
         }
         // Each coordinator does these for its own partitions.
-        ShareStateRequest::TopicsDeleted(_) | ShareStateRequest::Snapshot(_) => {
+        ShareStateRequest::ForgetDeleted(_) | ShareStateRequest::Snapshot(_) => {
             Err(ErrorCode::NotCoordinator.into())
         }
     }
