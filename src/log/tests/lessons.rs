@@ -138,9 +138,13 @@ impl Lesson {
 
 type Keeps = fn(&str) -> bool;
 
+/// Number of [`STEPS`] that take seconds. They are the first.
+pub(super) const SLOW: usize = 2;
+
 /// Tests of steps that no random story would miss.
 pub(super) const STEPS: &[(&str, fn())] = &[
     ("compaction", a_compaction_that_is_cut_short_loses_no_key),
+    ("split", overflow::a_split_that_is_cut_short_loses_nothing),
     (
         "truncation",
         what_was_cut_off_tells_nothing_of_its_producers,

@@ -208,7 +208,7 @@ fn a_torn_tail_behind_the_far_offsets_is_cut_as_any_other() {
 
 /// After a power loss or a kill at any step of a split, the next start has all records.
 #[test]
-fn a_split_that_is_cut_short_loses_nothing() {
+pub(super) fn a_split_that_is_cut_short_loses_nothing() {
     let parts = [v2(0), v2(FAR), v2(FAR + 5), v2(FARTHER)];
     let known = Known {
         clean: false,

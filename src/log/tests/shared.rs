@@ -12,6 +12,7 @@ use super::disk::{Dice, Fault, LyingDisk};
 use super::*;
 use crate::base::time::Timestamp;
 use crate::host::Host;
+use crate::host::chance::Chance;
 use crate::log::error::{AppendError, StorageError};
 use crate::log::manager::{LogManager, ManagerSettings};
 
@@ -76,11 +77,15 @@ fn load(dir: &Path) -> Result<LogManager, StorageError> {
 }
 
 fn load_all(dirs: &[PathBuf]) -> Result<LogManager, StorageError> {
+    load_on(&own_host(), dirs)
+}
+
+fn load_on(host: &Host, dirs: &[PathBuf]) -> Result<LogManager, StorageError> {
     let manager = ManagerSettings {
         file_delete_delay_ms: 0,
     };
     let dirs = dirs.iter().cloned().zip(DIRS.map(Ok));
-    let logs = LogManager::open(&own_host(), dirs.collect(), manager)?;
+    let logs = LogManager::open(host, dirs.collect(), manager)?;
     logs.load(0, &settings, NOW)?;
     Ok(logs)
 }
@@ -335,7 +340,12 @@ impl Story {
                 self.disk.fail_after(self.dice.below(40), fault);
                 sound = false;
             }
-            let loaded = load_all(&self.dirs).and_then(|logs| {
+            // Names of directories are random, and a story is to be told again by its seed.
+            let host = Host {
+                chance: Chance::seeded(self.did.len() as u64),
+                ..own_host()
+            };
+            let loaded = load_on(&host, &self.dirs).and_then(|logs| {
                 self.settle_moves(&logs)?;
                 Ok(logs)
             });
