@@ -515,6 +515,15 @@ impl Shares {
     ) -> Result<Machine, ErrorCode> {
         // The semaphore is never closed.
         let _one = self.inner.loads.acquire().await;
+        // Boxed, because many thousands may wait for their turn, and what reads takes more memory than a machine.
+        Box::pin(self.read_now(share, reset)).await
+    }
+
+    async fn read_now(
+        &self,
+        share: &Arc<SharePartition>,
+        reset: OffsetReset,
+    ) -> Result<Machine, ErrorCode> {
         let states = &self.inner.states;
         let known = states.read(share.key.clone(), share.leader_epoch).await;
         match known {
