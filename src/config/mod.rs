@@ -4,6 +4,7 @@ pub mod authorizer;
 pub mod broker;
 pub mod broker_table;
 pub mod client_metrics;
+pub mod client_quotas;
 pub mod controllers;
 pub mod group;
 pub mod group_table;

@@ -5,6 +5,10 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::buckets::Key;
+use crate::config::client_quotas::{
+    CLIENT_ID, CONNECTION_CREATION_RATE, CONSUMER_BYTE_RATE, CONTROLLER_MUTATION_RATE, IP,
+    PRODUCER_BYTE_RATE, REQUEST_PERCENTAGE, USER,
+};
 use crate::metadata::image::Image;
 
 /// What a quota limits.
@@ -25,18 +29,13 @@ pub const KINDS: [Kind; 4] = [Kind::Produce, Kind::Fetch, Kind::Request, Kind::M
 impl Kind {
     pub fn key(self) -> &'static str {
         match self {
-            Self::Produce => "producer_byte_rate",
-            Self::Fetch => "consumer_byte_rate",
-            Self::Request => "request_percentage",
-            Self::Mutation => "controller_mutation_rate",
+            Self::Produce => PRODUCER_BYTE_RATE,
+            Self::Fetch => CONSUMER_BYTE_RATE,
+            Self::Request => REQUEST_PERCENTAGE,
+            Self::Mutation => CONTROLLER_MUTATION_RATE,
         }
     }
 }
-
-const CONNECTION_RATE: &str = "connection_creation_rate";
-const USER: &str = "user";
-const CLIENT_ID: &str = "client-id";
-const IP: &str = "ip";
 
 /// A client, as quotas know it.
 #[derive(Clone, Copy, Debug)]
@@ -119,7 +118,7 @@ impl Limits {
             };
             let (user, client) = (name(USER), name(CLIENT_ID));
             if let Some(address) = name(IP) {
-                if &**key == CONNECTION_RATE {
+                if &**key == CONNECTION_CREATION_RATE {
                     limits.set_address(address.as_deref(), quota);
                 }
                 continue;

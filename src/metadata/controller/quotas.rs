@@ -5,6 +5,10 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::{Decision, repeated};
+use crate::config::client_quotas::{
+    CLIENT_ID, CONNECTION_CREATION_RATE, CONSUMER_BYTE_RATE, CONTROLLER_MUTATION_RATE, IP,
+    PRODUCER_BYTE_RATE, REQUEST_PERCENTAGE, USER,
+};
 use crate::metadata::image::records::entity_data;
 use crate::metadata::image::{Image, QuotaEntity};
 use crate::metadata::record::Record;
@@ -21,10 +25,6 @@ use crate::wire::message::describe_client_quotas::{
 
 type Refusal = (ErrorCode, String);
 
-const USER: &str = "user";
-const CLIENT_ID: &str = "client-id";
-const IP: &str = "ip";
-
 /// Limit of the changes in one request. Each is a record, and Kafka's controller also writes at most this number for one
 /// request.
 const CHANGES_MAX: usize = 10_000;
@@ -40,12 +40,12 @@ enum Number {
 }
 
 const OF_USERS_AND_CLIENTS: &[(&str, Number)] = &[
-    ("producer_byte_rate", Number::Long),
-    ("consumer_byte_rate", Number::Long),
-    ("request_percentage", Number::Double),
-    ("controller_mutation_rate", Number::Double),
+    (PRODUCER_BYTE_RATE, Number::Long),
+    (CONSUMER_BYTE_RATE, Number::Long),
+    (REQUEST_PERCENTAGE, Number::Double),
+    (CONTROLLER_MUTATION_RATE, Number::Double),
 ];
-const OF_ADDRESSES: &[(&str, Number)] = &[("connection_creation_rate", Number::Int)];
+const OF_ADDRESSES: &[(&str, Number)] = &[(CONNECTION_CREATION_RATE, Number::Int)];
 
 /// AlterClientQuotas: each entity succeeds or fails as a whole.
 pub fn alter(
