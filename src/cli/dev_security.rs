@@ -15,7 +15,7 @@ use rcgen::{
     KeyPair,
 };
 
-use super::scram_users::SALT_BYTES;
+use super::scram_users::upsertion;
 use crate::base::plain::Plain;
 use crate::broker::Broker;
 use crate::config::authorizer::{AUTHORIZER, STANDARD_AUTHORIZER};
@@ -24,9 +24,7 @@ use crate::host::Host;
 use crate::peer::channel::Channel;
 use crate::peer::connection::Identity;
 use crate::security::scram::{ITERATIONS, ScramMechanism};
-use crate::wire::message::alter_user_scram_credentials::{
-    AlterUserScramCredentialsRequest, ScramCredentialUpsertion,
-};
+use crate::wire::message::alter_user_scram_credentials::AlterUserScramCredentialsRequest;
 
 /// Folder of certificates and client settings, unless another is given.
 pub const DEFAULT_FOLDER: &str = "monedula-security";
@@ -249,31 +247,15 @@ fn ports(addresses: &[SocketAddr]) -> Vec<u16> {
 
 /// Makes the users of SCRAM, or sets their passwords back, as a client of the broker.
 async fn make_users(host: &Host, broker: String) -> Result<(), String> {
-    let mut request = AlterUserScramCredentialsRequest::default();
-    for (user, password) in USERS {
-        for mechanism in [ScramMechanism::Sha256, ScramMechanism::Sha512] {
-            let salt: [u8; SALT_BYTES] = host.chance.bytes().map_err(|error| error.to_string())?;
-            let iterations = *ITERATIONS.start();
-            request.upsertions.push(ScramCredentialUpsertion {
-                name: user.into(),
-                mechanism: mechanism.number(),
-                iterations,
-                salt: salt.to_vec().into(),
-                salted_password: mechanism.salted_password(password, &salt, iterations),
-            });
-        }
-    }
     let channel = Channel::new(host, broker, Identity::new("monedula-start"));
-    // One mechanism of a user at a time, as the protocol wants it.
-    let (of_sha_256, of_sha_512) = request
-        .upsertions
-        .into_iter()
-        .partition(|one| one.mechanism == ScramMechanism::Sha256.number());
-    for upsertions in [of_sha_256, of_sha_512] {
-        let request = AlterUserScramCredentialsRequest {
-            upsertions,
-            ..Default::default()
-        };
+    // A request may name each user once.
+    for mechanism in [ScramMechanism::Sha256, ScramMechanism::Sha512] {
+        let mut request = AlterUserScramCredentialsRequest::default();
+        for (user, password) in USERS {
+            let salt = host.chance.bytes().map_err(|error| error.to_string())?;
+            let upsertion = upsertion(user, mechanism, password, salt, *ITERATIONS.start());
+            request.upsertions.push(upsertion);
+        }
         let answer = channel
             .call(&request, USERS_WITHIN)
             .await

@@ -1,4 +1,4 @@
-//! pure: `--add-scram` of `storage format`: SCRAM users of a new cluster. Kafka's `ScramParser`.
+//! pure: SCRAM users: `--add-scram` of `storage format` (Kafka's `ScramParser`), and credentials in requests.
 
 use std::collections::BTreeMap;
 
@@ -8,6 +8,7 @@ use bytes::Bytes;
 
 use crate::metadata::record::schema::UserScramCredentialRecord;
 use crate::security::scram::{ITERATIONS, ScramMechanism};
+use crate::wire::message::alter_user_scram_credentials::ScramCredentialUpsertion;
 
 /// Size of a new salt in bytes.
 pub const SALT_BYTES: usize = 16;
@@ -85,6 +86,24 @@ pub fn parse(text: &str, salt: [u8; SALT_BYTES]) -> Result<UserScramCredentialRe
         server_key,
         iterations,
     })
+}
+
+/// The credential of a password, as AlterUserScramCredentials has it. Takes milliseconds: see
+/// [`ScramMechanism::salted_password`].
+pub fn upsertion(
+    user: &str,
+    mechanism: ScramMechanism,
+    password: &str,
+    salt: [u8; SALT_BYTES],
+    iterations: i32,
+) -> ScramCredentialUpsertion {
+    ScramCredentialUpsertion {
+        name: user.into(),
+        mechanism: mechanism.number(),
+        iterations,
+        salted_password: mechanism.salted_password(password, &salt, iterations),
+        salt: Bytes::copy_from_slice(&salt),
+    }
 }
 
 fn binary(name: &str, text: &str) -> Result<Bytes, String> {

@@ -1,9 +1,12 @@
 //! Quotas of users, clients and addresses, and credentials of SCRAM users, for `configs`.
 
-use bytes::Bytes;
-
 use super::client::{Cluster, Failure, WITHIN, accepted, text};
 use super::configs::{Change, Entity};
+use crate::cli::scram_users;
+use crate::config::client_quotas::{
+    CLIENT_ID, CONNECTION_CREATION_RATE, CONSUMER_BYTE_RATE, CONTROLLER_MUTATION_RATE, IP,
+    PRODUCER_BYTE_RATE, REQUEST_PERCENTAGE, USER,
+};
 use crate::config::setting::double;
 use crate::host::chance::Chance;
 use crate::security::scram::{ITERATIONS as HASHED, ScramMechanism};
@@ -12,7 +15,7 @@ use crate::wire::message::alter_client_quotas::{
     AlterClientQuotasRequest, AlterClientQuotasRequestEntryData, EntityData, OpData,
 };
 use crate::wire::message::alter_user_scram_credentials::{
-    AlterUserScramCredentialsRequest, ScramCredentialDeletion, ScramCredentialUpsertion,
+    AlterUserScramCredentialsRequest, ScramCredentialDeletion,
 };
 use crate::wire::message::describe_client_quotas::{
     ComponentData, DescribeClientQuotasRequest, EntryData,
@@ -28,17 +31,17 @@ pub(super) const IPS: &str = "ips";
 /// Kinds of entities: the plural name in the tool, the name in the protocol, and the singular name in output. In the order in
 /// which the kinds of an entity are printed.
 const KINDS: &[(&str, &str, &str)] = &[
-    (USERS, "user", "user-principal"),
-    (CLIENTS, "client-id", "client-id"),
-    (IPS, "ip", "ip"),
+    (USERS, USER, "user-principal"),
+    (CLIENTS, CLIENT_ID, "client-id"),
+    (IPS, IP, "ip"),
 ];
 const OF_USERS_AND_CLIENTS: &[&str] = &[
-    "producer_byte_rate",
-    "consumer_byte_rate",
-    "request_percentage",
-    "controller_mutation_rate",
+    PRODUCER_BYTE_RATE,
+    CONSUMER_BYTE_RATE,
+    REQUEST_PERCENTAGE,
+    CONTROLLER_MUTATION_RATE,
 ];
-const OF_ADDRESSES: &[&str] = &["connection_creation_rate"];
+const OF_ADDRESSES: &[&str] = &[CONNECTION_CREATION_RATE];
 
 /// Types of matches in a filter of DescribeClientQuotas.
 const EXACT: i8 = 0;
@@ -48,8 +51,6 @@ const ANY: i8 = 2;
 /// Default number of hash iterations of a password. The maximum is checked here too: the tool computes the hash, and an
 /// unlimited number could take hours.
 const ITERATIONS: i32 = *HASHED.start();
-/// Size of a new salt in bytes.
-const SALT_BYTES: usize = 16;
 
 /// Changes that `--alter` makes, after a check that the names are valid for the entities.
 #[derive(Debug)]
@@ -243,16 +244,11 @@ pub(super) async fn alter_credentials(
         });
     }
     for (mechanism, iterations, password) in credentials.upsertions {
-        let salt: [u8; SALT_BYTES] = Chance::default()
+        let salt = Chance::default()
             .bytes()
             .map_err(|error| format!("no salt for the password: {error}"))?;
-        request.upsertions.push(ScramCredentialUpsertion {
-            name: user.into(),
-            mechanism: mechanism.number(),
-            iterations,
-            salted_password: mechanism.salted_password(&password, &salt, iterations),
-            salt: Bytes::copy_from_slice(&salt),
-        });
+        let upsertion = scram_users::upsertion(user, mechanism, &password, salt, iterations);
+        request.upsertions.push(upsertion);
     }
     let answers = cluster.call(&request).await?.results;
     answers
