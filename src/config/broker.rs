@@ -422,8 +422,6 @@ pub fn standalone(overrides: &[Property]) -> Result<Checked, Vec<String>> {
         ("transaction.state.log.min.isr", "1"),
         ("share.coordinator.state.topic.replication.factor", "1"),
         ("share.coordinator.state.topic.min.isr", "1"),
-        ("share.coordinator.state.topic.replication.factor", "1"),
-        ("share.coordinator.state.topic.min.isr", "1"),
         ("group.initial.rebalance.delay.ms", "0"),
     ];
     let mut properties: Vec<_> = preset
