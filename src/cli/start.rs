@@ -77,26 +77,21 @@ const DATA: &[&str] = &["log.dirs", "log.dir", "metadata.log.dir"];
 
 impl Start {
     pub fn run(&self) -> ExitCode {
-        if let Err(fault) = self.check() {
+        self.run_checked().unwrap_or_else(|fault| {
             eprintln!("monedula: {fault}");
-            return ExitCode::FAILURE;
-        }
-        // The directory is removed when this value is dropped, after the broker has ended.
-        let mut memory = None;
+            ExitCode::FAILURE
+        })
+    }
+
+    /// Errors: options that do not go together, or a folder that cannot be made.
+    fn run_checked(&self) -> Result<ExitCode, String> {
+        self.check()?;
         let mut overrides = self.overrides.clone();
-        if self.in_memory {
-            match TemporaryDirectory::create() {
-                Ok(dir) => {
-                    overrides.push(format!("log.dirs={}", dir.path().display()));
-                    memory = Some(dir);
-                }
-                Err(error) => {
-                    eprintln!("monedula: {error}");
-                    return ExitCode::FAILURE;
-                }
-            }
-        }
-        if let Some(dir) = &self.data_dir {
+        // The directory is removed when this value is dropped, after the broker has ended.
+        let memory = self.in_memory.then(TemporaryDirectory::create).transpose();
+        let memory = memory.map_err(|error| error.to_string())?;
+        let data_dir = memory.as_ref().map(TemporaryDirectory::path);
+        if let Some(dir) = data_dir.or(self.data_dir.as_deref()) {
             overrides.push(format!("log.dirs={}", dir.display()));
         }
         let mut extra = Extra {
@@ -104,24 +99,14 @@ impl Start {
             ..Extra::default()
         };
         if let Some(folder) = &self.dev_security {
-            match DevSecurity::prepare(folder, &Host::default(), &[]) {
-                Ok(security) => {
-                    overrides
-                        .extend(security.settings("localhost", self.port.unwrap_or(DEFAULT_PORT)));
-                    extra.security = Some(security);
-                }
-                Err(fault) => {
-                    eprintln!("monedula: {fault}");
-                    return ExitCode::FAILURE;
-                }
-            }
+            let security = DevSecurity::prepare(folder, &Host::default(), &[])?;
+            overrides.extend(security.settings("localhost", self.port.unwrap_or(DEFAULT_PORT)));
+            extra.security = Some(security);
         } else if let Some(port) = self.port {
             overrides.push(format!("listeners=PLAINTEXT://localhost:{port}"));
         }
         let given = self.config.as_deref().map_or(Given::Nothing, Given::File);
-        let ended = run(given, &overrides, extra);
-        drop(memory);
-        ended
+        Ok(run(given, &overrides, extra))
     }
 
     /// Refuses overrides of settings that an option sets too.
