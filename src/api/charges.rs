@@ -15,10 +15,10 @@ use tokio::time::Instant;
 
 use super::context::RequestContext;
 use crate::quota::limits::{Kind, Who};
+use crate::wire::message::Request as _;
+use crate::wire::message::produce::ProduceRequest;
+use crate::wire::message::write_txn_markers::WriteTxnMarkersRequest;
 
-const PRODUCE: i16 = 0;
-/// Requests between brokers, whose time is not charged.
-const WRITE_TXN_MARKERS: i16 = 27;
 /// Upper bound on the time in an answer, in milliseconds.
 const THROTTLE_MS_MAX: i64 = i32::MAX as i64;
 /// Percents of a second in a nanosecond.
@@ -128,7 +128,8 @@ impl RequestContext {
     pub(super) fn settle(&self, bill: &Bill, throttle_ms: i32) -> i32 {
         let mut throttle_ms = self.charge_bytes(bill).max(i64::from(throttle_ms));
         let is_exempt = bill.is_exempt.load(Ordering::Relaxed);
-        if bill.charges_time && !is_exempt && self.api_key != WRITE_TXN_MARKERS {
+        // The time of requests between brokers is not charged.
+        if bill.charges_time && !is_exempt && self.api_key != WriteTxnMarkersRequest::KEY {
             let spent = bill.nanoseconds.load(Ordering::Relaxed) as f64 * PERCENT_PER_NANOSECOND;
             let quotas = &self.services.quotas;
             throttle_ms = throttle_ms.max(quotas.charge(Kind::Request, self.who(), spent));
@@ -142,7 +143,7 @@ impl RequestContext {
     }
 
     fn charge_bytes(&self, bill: &Bill) -> i64 {
-        if self.api_key != PRODUCE {
+        if self.api_key != ProduceRequest::KEY {
             return 0;
         }
         let quotas = &self.services.quotas;
@@ -228,8 +229,9 @@ impl Mutations {
         }
     }
 
-    /// Time for the answer, in milliseconds.
-    pub(super) fn throttle_ms(&self) -> i32 {
+    /// Gives back the partitions of topics that were refused. Returns the time for the answer, in milliseconds.
+    pub(super) fn settle<'a>(&self, refused: impl Iterator<Item = &'a str>) -> i32 {
+        self.give_back(refused);
         self.throttle_ms.clamp(0, THROTTLE_MS_MAX) as i32
     }
 }

@@ -95,8 +95,7 @@ pub fn handle(
                 .results
                 .iter()
                 .filter(|topic| topic.error_code != 0);
-            mutations.give_back(failed.map(|topic| &*topic.name));
-            response.throttle_time_ms = mutations.throttle_ms();
+            response.throttle_time_ms = mutations.settle(failed.map(|topic| &*topic.name));
         }
         response.results.extend(denied);
         response

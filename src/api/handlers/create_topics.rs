@@ -69,8 +69,7 @@ pub fn handle(
         });
         if let Some(mutations) = mutations {
             let failed = response.topics.iter().filter(|topic| topic.error_code != 0);
-            mutations.give_back(failed.map(|topic| &*topic.name));
-            response.throttle_time_ms = mutations.throttle_ms();
+            response.throttle_time_ms = mutations.settle(failed.map(|topic| &*topic.name));
         }
         let made = response.topics.iter().filter(|topic| topic.error_code == 0);
         let made = made.map(|topic| &*topic.name);

@@ -59,8 +59,8 @@ pub fn handle(
                 .responses
                 .iter()
                 .filter(|topic| topic.error_code != 0);
-            mutations.give_back(failed.filter_map(|topic| topic.name.as_deref()));
-            response.throttle_time_ms = mutations.throttle_ms();
+            let failed = failed.filter_map(|topic| topic.name.as_deref());
+            response.throttle_time_ms = mutations.settle(failed);
         }
         response.responses.extend(denied);
         response
