@@ -7,7 +7,7 @@ use bytestring::ByteString;
 use super::client::{Cluster, Failure, WITHIN, name};
 use super::described_group::described;
 use super::groups::{Committed, ConsumerGroups, OFFSETS_BY_NAME, Partition, committed, names};
-use super::table::Width::{AtLeast, Fixed};
+use super::table::Width::Fixed;
 use super::table::{Table, UNPADDED};
 use crate::base::time::Timestamp;
 use crate::host::clock::Clock;
@@ -67,12 +67,7 @@ pub(super) async fn reset(cluster: &Cluster, options: &ConsumerGroups) -> Result
             println!();
             continue;
         }
-        let mut table = Table::default();
-        table.column("GROUP", AtLeast(15), wanted.keys().map(|_| group.clone()));
-        let topics = wanted.keys().map(|(topic, _)| topic.clone());
-        table.column("TOPIC", Fixed(15), topics);
-        let indexes = wanted.keys().map(|(_, index)| index.to_string());
-        table.column("PARTITION", Fixed(10), indexes);
+        let mut table = Table::of_partitions(&group, Fixed(15), wanted.keys());
         table.column("NEW-OFFSET", UNPADDED, wanted.values().map(i64::to_string));
         table.print();
     }

@@ -371,16 +371,7 @@ async fn offsets(
         let owners = owners.values();
         owners.map(move |owner| owner.map_or("-", text).to_owned())
     };
-    let mut table = Table::default();
-    table.column(
-        "GROUP",
-        AtLeast(15),
-        owners.keys().map(|_| group.to_owned()),
-    );
-    let topics = owners.keys().map(|(topic, _)| topic.clone());
-    table.column("TOPIC", AtLeast(15), topics);
-    let indexes = owners.keys().map(|(_, index)| index.to_string());
-    table.column("PARTITION", Fixed(10), indexes);
+    let mut table = Table::of_partitions(group, AtLeast(15), owners.keys().copied());
     if verbose {
         let epochs = current().map(|current| or_dash(current.and_then(|now| now.leader_epoch)));
         table.column("LEADER-EPOCH", AtLeast(15), epochs);

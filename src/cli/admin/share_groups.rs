@@ -243,12 +243,7 @@ impl ShareGroups {
                 _ => "-".to_owned(),
             })
         };
-        let mut table = Table::default();
-        table.column("GROUP", AtLeast(15), found.keys().map(|_| group.to_owned()));
-        let topics = found.keys().map(|(topic, _)| topic.clone());
-        table.column("TOPIC", AtLeast(15), topics);
-        let indexes = found.keys().map(|(_, index)| index.to_string());
-        table.column("PARTITION", Fixed(10), indexes);
+        let mut table = Table::of_partitions(group, AtLeast(15), found.keys());
         if self.verbose {
             let epochs = figures(|one| one.leader_epoch.into());
             table.column("LEADER-EPOCH", Fixed(13), epochs);
@@ -360,12 +355,7 @@ impl ShareGroups {
             if self.execute && !wanted.is_empty() {
                 alter(cluster, &group, &wanted).await?;
             }
-            let mut table = Table::default();
-            table.column("GROUP", AtLeast(15), wanted.keys().map(|_| group.clone()));
-            let topics = wanted.keys().map(|(topic, _)| topic.clone());
-            table.column("TOPIC", AtLeast(15), topics);
-            let indexes = wanted.keys().map(|(_, index)| index.to_string());
-            table.column("PARTITION", Fixed(10), indexes);
+            let mut table = Table::of_partitions(&group, AtLeast(15), wanted.keys());
             table.column("NEW-OFFSET", UNPADDED, wanted.values().map(i64::to_string));
             table.print();
         }

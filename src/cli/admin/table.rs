@@ -1,5 +1,7 @@
 //! Tables as Kafka's tools print them: a blank line, titles, and rows whose columns are padded and have a space between them.
 
+use super::groups::Partition;
+
 /// Width of a column, in characters.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Width {
@@ -45,6 +47,22 @@ impl Table {
             width,
             texts,
         });
+    }
+
+    /// A table with a row for each partition, and the columns that name the partition.
+    pub(super) fn of_partitions<'a>(
+        group: &str,
+        topic_width: Width,
+        partitions: impl Iterator<Item = &'a Partition> + Clone,
+    ) -> Self {
+        let mut table = Self::default();
+        let groups = partitions.clone().map(|_| group.to_owned());
+        table.column("GROUP", AtLeast(15), groups);
+        let topics = partitions.clone().map(|(topic, _)| topic.clone());
+        table.column("TOPIC", topic_width, topics);
+        let indexes = partitions.map(|(_, index)| index.to_string());
+        table.column("PARTITION", Fixed(10), indexes);
+        table
     }
 
     pub(super) fn print(&self) {
