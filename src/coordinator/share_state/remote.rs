@@ -17,11 +17,24 @@ use crate::wire::message::{
 /// Leader epoch in a request for a summary of a sender that leads no partition.
 const NO_EPOCH: i32 = -1;
 
-/// Result of a partition in an answer.
-macro_rules! only_result {
-    ($answer:expr) => {{
-        let mut results = $answer.results.into_iter();
-        let partition = results
+/// Asks about one state: a request of the message `$api`, whose two inner structures have other names in each API. Gives the result
+/// of the partition.
+macro_rules! ask_about {
+    ($key:expr, $to:expr, $api:ident :: $request:ident / $topic:ident { $($rest:tt)* }) => {{
+        let (key, (elsewhere, broker)) = ($key, $to);
+        let request = $api::$request {
+            group_id: key.group.clone(),
+            topics: vec![$api::$topic {
+                topic_id: key.topic_id,
+                partitions: vec![$api::PartitionData {
+                    partition: key.partition,
+                    $($rest)*
+                }],
+            }],
+        };
+        let answer = elsewhere.ask(broker, &request).await.map_err(unanswered)?;
+        let mut topics = answer.results.into_iter();
+        let partition = topics
             .next()
             .and_then(|topic| topic.partitions.into_iter().next());
         let partition = partition.ok_or(ErrorCode::UnknownServerError)?;
@@ -38,6 +51,7 @@ pub(super) async fn ask(
     broker: BrokerId,
     request: ShareStateRequest,
 ) -> Result<ShareStateAnswer, Refusal> {
+    let to = (elsewhere, broker);
     match request {
         ShareStateRequest::Initialise {
             key,
@@ -46,39 +60,26 @@ pub(super) async fn ask(
             replaces,
         } => {
             // Kafka's request always replaces a state.
-            if !replaces && summarise(elsewhere, broker, &key).await? != Summary::NOTHING {
+            if !replaces && summarise(to, &key).await? != Summary::NOTHING {
                 return Ok(ShareStateAnswer::Done);
             }
-            let partition = initialize::PartitionData {
-                partition: key.partition,
-                state_epoch,
-                start_offset,
-            };
-            let topic = initialize::InitializeStateData {
-                topic_id: key.topic_id,
-                partitions: vec![partition],
-            };
-            let request = initialize::InitializeShareGroupStateRequest {
-                group_id: key.group,
-                topics: vec![topic],
-            };
-            only_result!(elsewhere.ask(broker, &request).await.map_err(unanswered)?);
+            ask_about!(
+                &key,
+                to,
+                initialize::InitializeShareGroupStateRequest
+                    / InitializeStateData {
+                        state_epoch,
+                        start_offset,
+                    }
+            );
             Ok(ShareStateAnswer::Done)
         }
         ShareStateRequest::Read { key, leader_epoch } => {
-            let partition = read::PartitionData {
-                partition: key.partition,
-                leader_epoch,
-            };
-            let topic = read::ReadStateData {
-                topic_id: key.topic_id,
-                partitions: vec![partition],
-            };
-            let request = read::ReadShareGroupStateRequest {
-                group_id: key.group,
-                topics: vec![topic],
-            };
-            let found = only_result!(elsewhere.ask(broker, &request).await.map_err(unanswered)?);
+            let found = ask_about!(
+                &key,
+                to,
+                read::ReadShareGroupStateRequest / ReadStateData { leader_epoch }
+            );
             let batches = found.state_batches.into_iter().map(|batch| StateBatch {
                 first_offset: batch.first_offset,
                 last_offset: batch.last_offset,
@@ -98,43 +99,31 @@ pub(super) async fn ask(
                 delivery_state: batch.delivery_state,
                 delivery_count: batch.delivery_count,
             });
-            let partition = write::PartitionData {
-                partition: key.partition,
-                state_epoch: wanted.state_epoch,
-                leader_epoch: wanted.leader_epoch,
-                start_offset: wanted.start_offset,
-                delivery_complete_count: wanted.complete_count,
-                state_batches: batches.collect(),
-            };
-            let topic = write::WriteStateData {
-                topic_id: key.topic_id,
-                partitions: vec![partition],
-            };
-            let request = write::WriteShareGroupStateRequest {
-                group_id: key.group,
-                topics: vec![topic],
-            };
-            only_result!(elsewhere.ask(broker, &request).await.map_err(unanswered)?);
+            ask_about!(
+                &key,
+                to,
+                write::WriteShareGroupStateRequest
+                    / WriteStateData {
+                        state_epoch: wanted.state_epoch,
+                        leader_epoch: wanted.leader_epoch,
+                        start_offset: wanted.start_offset,
+                        delivery_complete_count: wanted.complete_count,
+                        state_batches: batches.collect(),
+                    }
+            );
             Ok(ShareStateAnswer::Done)
         }
         // The protocol has no epoch here, so a group that begins anew at the same moment loses its state, as with Apache Kafka.
         ShareStateRequest::Delete { key, epoch_max: _ } => {
-            let partition = delete::PartitionData {
-                partition: key.partition,
-            };
-            let topic = delete::DeleteStateData {
-                topic_id: key.topic_id,
-                partitions: vec![partition],
-            };
-            let request = delete::DeleteShareGroupStateRequest {
-                group_id: key.group,
-                topics: vec![topic],
-            };
-            only_result!(elsewhere.ask(broker, &request).await.map_err(unanswered)?);
+            ask_about!(
+                &key,
+                to,
+                delete::DeleteShareGroupStateRequest / DeleteStateData {}
+            );
             Ok(ShareStateAnswer::Done)
         }
         ShareStateRequest::Summarise(key) => {
-            let found = summarise(elsewhere, broker, &key).await?;
+            let found = summarise(to, &key).await?;
             Ok(ShareStateAnswer::Summary(found))
         }
         // Each coordinator does these for its own partitions.
@@ -144,24 +133,15 @@ pub(super) async fn ask(
     }
 }
 
-async fn summarise(
-    elsewhere: &Elsewhere,
-    broker: BrokerId,
-    key: &ShareKey,
-) -> Result<Summary, Refusal> {
-    let partition = summary::PartitionData {
-        partition: key.partition,
-        leader_epoch: NO_EPOCH,
-    };
-    let topic = summary::ReadStateSummaryData {
-        topic_id: key.topic_id,
-        partitions: vec![partition],
-    };
-    let request = summary::ReadShareGroupStateSummaryRequest {
-        group_id: key.group.clone(),
-        topics: vec![topic],
-    };
-    let found = only_result!(elsewhere.ask(broker, &request).await.map_err(unanswered)?);
+async fn summarise(to: (&Elsewhere, BrokerId), key: &ShareKey) -> Result<Summary, Refusal> {
+    let found = ask_about!(
+        key,
+        to,
+        summary::ReadShareGroupStateSummaryRequest
+            / ReadStateSummaryData {
+                leader_epoch: NO_EPOCH,
+            }
+    );
     Ok(Summary {
         state_epoch: found.state_epoch,
         leader_epoch: found.leader_epoch,
