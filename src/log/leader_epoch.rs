@@ -83,9 +83,7 @@ impl LeaderEpochs {
         }
         for &(epoch, start) in self.entries.iter().rev() {
             match other.end_of(epoch, other_end) {
-                Some((theirs, their_end)) if theirs == epoch && other.has(epoch) => {
-                    return common.min(their_end);
-                }
+                Some((_, their_end)) if other.has(epoch) => return common.min(their_end),
                 _ => common = common.min(start),
             }
         }

@@ -279,18 +279,8 @@ impl Fetchers {
             let new = std::mem::take(&mut self.inner.state.lock().new);
             for ((leader, number), mailbox) in new {
                 let client_id = format!("broker-{}-fetcher-{number}", self.inner.node_id);
-                let work = Work {
-                    fetchers: self.clone(),
-                    leader_id: leader,
-                    leader: leaders.connect(leader, &client_id),
-                    mailbox,
-                    lane: Lane::default(),
-                    partitions: BTreeMap::new(),
-                    chores: Vec::new(),
-                    questions: Vec::new(),
-                    in_step: BTreeSet::new(),
-                    is_lost: false,
-                };
+                let connection = leaders.connect(leader, &client_id);
+                let work = Work::new(self, leader, connection, mailbox);
                 let threads = &self.inner.logs.host().threads;
                 threads.spawn_among(&mut tasks, work.run());
             }
@@ -405,6 +395,26 @@ struct Work {
 }
 
 impl Work {
+    fn new(
+        fetchers: &Fetchers,
+        leader_id: BrokerId,
+        leader: Box<dyn Leader>,
+        mailbox: Arc<Mailbox>,
+    ) -> Self {
+        Self {
+            fetchers: fetchers.clone(),
+            leader_id,
+            leader,
+            mailbox,
+            lane: Lane::default(),
+            partitions: BTreeMap::new(),
+            chores: Vec::new(),
+            questions: Vec::new(),
+            in_step: BTreeSet::new(),
+            is_lost: false,
+        }
+    }
+
     async fn run(mut self) {
         loop {
             if !self.read_letters() {
@@ -995,18 +1005,7 @@ mod tests {
         /// The only lane that has no task yet.
         fn lane(&self) -> Work {
             let (_, mailbox) = self.fetchers.inner.state.lock().new.pop().unwrap();
-            Work {
-                fetchers: self.fetchers.clone(),
-                leader_id: 2,
-                leader: Box::new(NoLeader),
-                mailbox,
-                lane: Lane::default(),
-                partitions: BTreeMap::new(),
-                chores: Vec::new(),
-                questions: Vec::new(),
-                in_step: BTreeSet::new(),
-                is_lost: false,
-            }
+            Work::new(&self.fetchers, 2, Box::new(NoLeader), mailbox)
         }
 
         fn fetches_from(&self) -> Option<Offset> {

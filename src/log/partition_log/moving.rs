@@ -357,14 +357,12 @@ impl State {
 #[cfg(test)]
 mod tests {
     use std::fs;
-    use std::io;
-    use std::panic::Location;
 
     use super::*;
-    use crate::host::disk::{Simulation, Step, Verdict};
+    use crate::host::disk::Step;
     use crate::log::compaction::Budget;
     use crate::log::failure::FailureChannel;
-    use crate::log::tests::watched::{own_disk, watch};
+    use crate::log::tests::watched::{meanwhile, own_disk, watch};
     use crate::wire::batch::builder::BatchBuilder;
     use crate::wire::batch::compression::Compression;
     use crate::wire::batch::legacy::SetBuilder;
@@ -545,26 +543,6 @@ mod tests {
         assert_eq!(log.reader().log_end(), 10);
     }
 
-    /// Runs an action once, before the first step that matches.
-    struct Meanwhile<F>(fn(&Step<'_>) -> bool, Mutex<Option<F>>);
-
-    impl<F> std::fmt::Debug for Meanwhile<F> {
-        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-            f.write_str("Meanwhile")
-        }
-    }
-
-    impl<F: FnOnce() + Send> Simulation for Meanwhile<F> {
-        fn before(&self, step: &Step<'_>, _: &'static Location<'static>) -> io::Result<Verdict> {
-            if self.0(step)
-                && let Some(work) = self.1.lock().take()
-            {
-                work();
-            }
-            Ok(Verdict::Go)
-        }
-    }
-
     #[test]
     fn a_log_that_should_move_while_it_is_flushed_or_compacted_breaks_no_directory() {
         for compacts in [false, true] {
@@ -596,7 +574,7 @@ mod tests {
             // The move runs on a thread of its own.
             let mover = Arc::new(Mutex::new(None));
             let (begun, rewrites) = (Arc::clone(&mover), compacts);
-            let meanwhile = move || {
+            let move_it = move || {
                 let moving = std::thread::spawn(moves);
                 match rewrites {
                     true => moving.join().unwrap(),
@@ -610,10 +588,7 @@ mod tests {
                 }
                 false => |step| matches!(step, Step::SyncDir(path) if path.ends_with("a/t-0")),
             };
-            watch(Some(Arc::new(Meanwhile(
-                amidst,
-                Mutex::new(Some(meanwhile)),
-            ))));
+            meanwhile(amidst, move_it);
             let done = match compacts {
                 true => log.compact(0, &Budget::of(1 << 16), NOW).map(drop),
                 false => log.flush(NOW),

@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use super::crashes::scratch;
 use super::disk::Dice;
 use super::following::{bytes, follow, led, old};
+use super::watched::meanwhile;
 use super::*;
 use crate::host::Host;
 use crate::host::disk::{Simulation, Step, Verdict};
@@ -334,26 +335,6 @@ fn a_log_that_moves_all_the_time_is_truncated_meanwhile() {
     assert_eq!(next, log.reader().log_end());
 }
 
-/// Does some work once, before the first step that matches.
-struct Meanwhile<F>(fn(&Step<'_>) -> bool, Mutex<Option<F>>);
-
-impl<F> std::fmt::Debug for Meanwhile<F> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Meanwhile")
-    }
-}
-
-impl<F: FnOnce() + Send> Simulation for Meanwhile<F> {
-    fn before(&self, step: &Step<'_>, _: &'static Location<'static>) -> io::Result<Verdict> {
-        let work = match (self.0)(step) {
-            true => self.1.lock().take(),
-            false => None,
-        };
-        work.into_iter().for_each(|work| work());
-        Ok(Verdict::Go)
-    }
-}
-
 /// An unclean election truncates below the high watermark, which is as far as the cleaner goes.
 #[test]
 fn the_cleaner_does_not_put_back_what_was_truncated() {
@@ -381,10 +362,7 @@ fn the_cleaner_does_not_put_back_what_was_truncated() {
     };
     // The records of the segment were read.
     let amidst = |step: &Step<'_>| matches!(step, Step::Sync(path) if path.ends_with("00000000000000000000.log.cleaned"));
-    watch(Some(Arc::new(Meanwhile(
-        amidst,
-        Mutex::new(Some(truncate)),
-    ))));
+    meanwhile(amidst, truncate);
     logs.compact(&Budget::of(1 << 16), NOW);
     watch(None);
     assert!(!all.lock().is_empty(), "there was no time for it");

@@ -1,6 +1,7 @@
 //! Disk of a test with a thread of its own. The steps of this thread can be observed; other threads, which play a part in a
 //! test, are not observed.
 
+use std::fmt;
 use std::io;
 use std::panic::Location;
 use std::sync::Arc;
@@ -36,6 +37,33 @@ pub(in crate::log) fn own_disk() -> Disk {
 /// Sets the simulation that decides about each step of this thread; with `None` every step is taken.
 pub(in crate::log) fn watch(simulation: Option<Arc<dyn Simulation>>) {
     OWN.with(|(_, watched)| *watched.by.lock() = simulation);
+}
+
+/// Does some work once, before the first step of this thread that fits.
+pub(in crate::log) fn meanwhile(fits: fn(&Step<'_>) -> bool, work: impl FnOnce() + Send + 'static) {
+    let work = Mutex::new(Some(work));
+    watch(Some(Arc::new(Meanwhile { fits, work })));
+}
+
+struct Meanwhile<F> {
+    fits: fn(&Step<'_>) -> bool,
+    work: Mutex<Option<F>>,
+}
+
+impl<F> fmt::Debug for Meanwhile<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Meanwhile")
+    }
+}
+
+impl<F: FnOnce() + Send> Simulation for Meanwhile<F> {
+    fn before(&self, step: &Step<'_>, _: &'static Location<'static>) -> io::Result<Verdict> {
+        if (self.fits)(step) {
+            let work = self.work.lock().take();
+            work.into_iter().for_each(|work| work());
+        }
+        Ok(Verdict::Go)
+    }
 }
 
 impl Simulation for Watched {
