@@ -62,6 +62,37 @@ fn client(broker: &TemporaryBroker) -> Channel {
     )
 }
 
+/// Request to create a topic.
+fn creation(name: &str, partitions: i32) -> CreateTopicsRequest {
+    CreateTopicsRequest {
+        topics: vec![CreatableTopic {
+            name: name.into(),
+            num_partitions: partitions,
+            replication_factor: 1,
+            ..Default::default()
+        }],
+        timeout_ms: 10_000,
+        ..Default::default()
+    }
+}
+
+/// Request to append a batch to a partition.
+fn production(topic: Uuid, index: i32, batch: BatchBuilder) -> ProduceRequest {
+    ProduceRequest {
+        acks: -1,
+        timeout_ms: 10_000,
+        topic_data: vec![TopicProduceData {
+            topic_id: topic,
+            partition_data: vec![PartitionProduceData {
+                index,
+                records: Some(Records::Bytes(batch.build())),
+            }],
+            ..Default::default()
+        }],
+        ..Default::default()
+    }
+}
+
 /// Creates topics. Gives their ids, in order.
 async fn create(client: &Channel, names: &[String]) -> Vec<Uuid> {
     let request = CreateTopicsRequest {

@@ -51,19 +51,7 @@ async fn filled(dir: &Path, batches: i64) {
         for key in batch * KEYS..(batch + 1) * KEYS {
             records.push(1, Some(&key.to_be_bytes()), Some(b"v"));
         }
-        let request = ProduceRequest {
-            acks: -1,
-            timeout_ms: 10_000,
-            topic_data: vec![TopicProduceData {
-                topic_id: topic,
-                partition_data: vec![PartitionProduceData {
-                    index: 0,
-                    records: Some(Records::Bytes(records.build())),
-                }],
-                ..Default::default()
-            }],
-            ..Default::default()
-        };
+        let request = production(topic, 0, records);
         let answer = client.call(&request, WITHIN).await.unwrap();
         assert_eq!(answer.responses[0].partition_responses[0].error_code, 0);
     }

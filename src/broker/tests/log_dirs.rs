@@ -53,16 +53,7 @@ impl Node {
     }
 
     pub(super) async fn create(&self, name: &str, partitions: i32) -> Uuid {
-        let request = CreateTopicsRequest {
-            topics: vec![CreatableTopic {
-                name: name.into(),
-                num_partitions: partitions,
-                replication_factor: 1,
-                ..Default::default()
-            }],
-            timeout_ms: 10_000,
-            ..Default::default()
-        };
+        let request = creation(name, partitions);
         let answer: CreateTopicsResponse = self.client.call(&request, WITHIN).await.unwrap();
         assert_eq!(answer.topics[0].error_code, 0);
         answer.topics[0].topic_id
@@ -72,19 +63,7 @@ impl Node {
     pub(super) async fn produce(&self, topic: Uuid, index: i32) -> Result<i64, ErrorCode> {
         let mut batch = BatchBuilder::new(Compression::None);
         batch.push(1, None, Some(b"v"));
-        let request = ProduceRequest {
-            acks: -1,
-            timeout_ms: 10_000,
-            topic_data: vec![TopicProduceData {
-                topic_id: topic,
-                partition_data: vec![PartitionProduceData {
-                    index,
-                    records: Some(Records::Bytes(batch.build())),
-                }],
-                ..Default::default()
-            }],
-            ..Default::default()
-        };
+        let request = production(topic, index, batch);
         let answer: ProduceResponse = self.client.call(&request, WITHIN).await.unwrap();
         let answer = &answer.responses[0].partition_responses[0];
         match ErrorCode::from_code(answer.error_code) {

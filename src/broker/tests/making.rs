@@ -24,16 +24,7 @@ fn replicas(broker: &TemporaryBroker) -> ReplicaManager {
 /// Starts to create a topic from a client of its own. Gives the error code.
 fn created(address: String, name: &'static str, partitions: i32) -> tokio::task::JoinHandle<i16> {
     tokio::spawn(async move {
-        let request = CreateTopicsRequest {
-            topics: vec![CreatableTopic {
-                name: name.into(),
-                num_partitions: partitions,
-                replication_factor: 1,
-                ..Default::default()
-            }],
-            timeout_ms: 10_000,
-            ..Default::default()
-        };
+        let request = creation(name, partitions);
         let client = Channel::new(&Host::default(), address, Identity::new("test"));
         let answer = client.call(&request, WITHIN).await;
         answer.map_or(-1, |answer| answer.topics[0].error_code)
@@ -90,19 +81,7 @@ async fn gone(broker: &TemporaryBroker, name: &str) {
 async fn produced(client: &Channel, topic: Uuid, index: i32, bytes: usize) -> ErrorCode {
     let mut batch = BatchBuilder::new(Compression::None);
     batch.push(1, None, Some(&vec![b'v'; bytes]));
-    let request = ProduceRequest {
-        acks: -1,
-        timeout_ms: 10_000,
-        topic_data: vec![TopicProduceData {
-            topic_id: topic,
-            partition_data: vec![PartitionProduceData {
-                index,
-                records: Some(Records::Bytes(batch.build())),
-            }],
-            ..Default::default()
-        }],
-        ..Default::default()
-    };
+    let request = production(topic, index, batch);
     let answer = client.call(&request, WITHIN).await.unwrap();
     let code = answer.responses[0].partition_responses[0].error_code;
     ErrorCode::from_code(code).unwrap()

@@ -40,19 +40,7 @@ async fn set(client: &Channel, kind: &str, name: Option<&str>, key: &str, value:
 async fn append(client: &Channel, topic: Uuid, bytes: usize) -> ProduceResponse {
     let mut batch = BatchBuilder::new(Compression::None);
     batch.push(1, None, Some(&vec![b'v'; bytes]));
-    let request = ProduceRequest {
-        acks: -1,
-        timeout_ms: 10_000,
-        topic_data: vec![TopicProduceData {
-            topic_id: topic,
-            partition_data: vec![PartitionProduceData {
-                index: 0,
-                records: Some(Records::Bytes(batch.build())),
-            }],
-            ..Default::default()
-        }],
-        ..Default::default()
-    };
+    let request = production(topic, 0, batch);
     let answer = client.call(&request, WITHIN).await.unwrap();
     assert_eq!(answer.responses[0].partition_responses[0].error_code, 0);
     answer
@@ -80,16 +68,7 @@ async fn fetch(client: &Channel, topic: Uuid, session: (i32, i32)) -> FetchRespo
 }
 
 async fn make(client: &Channel, name: &str, partitions: i32) -> CreateTopicsResponse {
-    let request = CreateTopicsRequest {
-        topics: vec![CreatableTopic {
-            name: name.into(),
-            num_partitions: partitions,
-            replication_factor: 1,
-            ..Default::default()
-        }],
-        timeout_ms: 10_000,
-        ..Default::default()
-    };
+    let request = creation(name, partitions);
     client.call(&request, WITHIN).await.unwrap()
 }
 
