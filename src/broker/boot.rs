@@ -100,13 +100,12 @@ impl Broker {
         let entries = Arc::new(Entries::default());
         let loaded = entries.load(&config.listeners, &config.settings, host.clock.now());
         entries.install(loaded.map_err(StartError::settings)?);
-        let access = match &config.controllers {
-            Some(controllers) => Some(cluster::access(&config, controllers)?),
-            None => None,
-        };
-        let access_to_brokers = match &config.controllers {
-            Some(_) => Some(cluster::access_to_brokers(&config)?),
-            None => None,
+        let (access, access_to_brokers) = match &config.controllers {
+            Some(controllers) => (
+                Some(cluster::access(&config, controllers)?),
+                Some(cluster::access_to_brokers(&config)?),
+            ),
+            None => (None, None),
         };
         let mut sockets = Vec::new();
         for listener in &config.listeners {

@@ -183,9 +183,7 @@ impl Admission {
             admission: Arc::clone(self),
         })
     }
-}
 
-impl Admission {
     /// Counts a new connection of a listener. Gives the time for which the listener accepts no other, because they come faster
     /// than `max.connection.creation.rate` allows. Kafka's `ConnectionQuotas`: a listener of its own for the other brokers is
     /// not held to the rate of the whole broker.

@@ -834,13 +834,14 @@ impl Shares {
         let write = async move {
             let states = &this.inner.states;
             let written = states.write(share.key.clone(), change.write.clone()).await;
-            let limit = this.delivery(&share.key.group).deliveries_max;
+            let delivery = this.delivery(&share.key.group);
             let (deadline, has_news) = {
                 let mut state = share.state.lock();
                 match &mut *state {
                     (State::Ready(machine), held) => {
-                        let window_max = this.delivery(&share.key.group).locks_max.into();
+                        let window_max = delivery.locks_max.into();
                         let before = machine.next_offset(window_max);
+                        let limit = delivery.deliveries_max;
                         machine.settle(&change, written.is_ok(), this.now(), limit);
                         held.set(MACHINE_BYTES + machine.runs() * RUN_BYTES);
                         // Fetches that saw another offset wait for records behind it.

@@ -1,4 +1,4 @@
-//! Attacks with the APIs of share groups (KIP-932): sessions of groups that nobody made, states of many groups, and long lists
+//! Attacks with the APIs of share groups (KIP-932): share sessions of groups without members, states of many groups, and long lists
 //! of acknowledgements and of batches.
 
 use std::thread;

@@ -179,7 +179,7 @@ fn set(admin: &mut Connection, kind: &str, key: &str, value: Option<f64>) -> Res
         _ => CLIENT,
     };
     alter(admin, (kind, name), key, value)?;
-    // A quota of nobody, with another value each time.
+    // A quota of the user "nobody", whom no client has, with another value each time.
     let shown = |admin: &mut Connection| {
         let request = DescribeClientQuotasRequest {
             components: vec![ComponentData {

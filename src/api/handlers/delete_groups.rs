@@ -59,8 +59,8 @@ async fn forget_states(context: &RequestContext, group: &ByteString) -> Result<(
         Err(ErrorCode::GroupIdNotFound) => return Ok(()),
         Err(error) => return Err(error),
     };
-    // The mark comes first: if only some states are deleted, the next member has them begun anew. A group that took them for
-    // initialised would never deliver anything.
+    // The group records the deletion first. If only some states are deleted, the group then initialises all of them again for its
+    // next member. Otherwise the group would take deleted states for initialised ones, and deliver nothing.
     let topics = known.initialised.keys().chain(known.others.keys());
     let marked = services
         .groups

@@ -80,8 +80,8 @@ async fn delete(
 /// Kafka's error message.
 const NOTHING: &str = "There is no offset information to delete.";
 
-/// Deletes states. The group first records the deletion: if the broker stops in between, the next deletion finishes it, or the
-/// next member has the states begun anew.
+/// Deletes states. The group records the deletion first: if the broker stops in between, the next deletion finishes it, or the
+/// group initialises the states again for its next member.
 async fn forget(
     context: &RequestContext,
     group: &ByteString,

@@ -193,7 +193,7 @@ impl ShareStateHandle {
     pub async fn prune(&self) {
         for partition in self.coordinator.active().await {
             if let Err(error) = self.prune_one(partition).await {
-                tracing::debug!(partition, %error, "records of share states stay for now");
+                tracing::debug!(partition, %error, "records of share states are deleted later");
             }
         }
     }
@@ -223,7 +223,7 @@ impl ShareStateHandle {
     pub async fn topics_deleted(&self) {
         for partition in self.coordinator.active().await {
             if let Err(error) = self.forget_deleted(partition).await {
-                tracing::debug!(partition, %error, "share states of deleted topics stay for now");
+                tracing::debug!(partition, %error, "share states of deleted topics are deleted later");
             }
         }
     }
