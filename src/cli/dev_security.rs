@@ -145,7 +145,7 @@ impl DevSecurity {
             ),
             "ssl.truststore.type=PEM".to_owned(),
             format!("ssl.truststore.location={}", self.path("ca.pem").display()),
-            "ssl.client.auth=requested".to_owned(),
+            "listener.name.ssl.ssl.client.auth=requested".to_owned(),
             "ssl.principal.mapping.rules=RULE:^CN=(.*?)(,.*)?$/$1/,DEFAULT".to_owned(),
             "sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256,SCRAM-SHA-512".to_owned(),
             format!("{AUTHORIZER}={STANDARD_AUTHORIZER}"),
@@ -174,7 +174,7 @@ impl DevSecurity {
         let first = ports.first().ok_or("there is no listener")?;
         make_users(host, format!("localhost:{first}")).await?;
         tracing::info!(
-            "for development only: users and passwords are {}; {} is a super user, ACLs work, and who has no ACL is allowed",
+            "for development only: the users and their passwords are {}; {} is a super user; a resource without ACLs is open to everybody",
             USERS
                 .map(|(user, password)| format!("{user}/{password}"))
                 .join(", "),
@@ -185,7 +185,7 @@ impl DevSecurity {
             let file = format!("{}.properties", name.to_ascii_lowercase().replace('_', "-"));
             self.write(&file, &self.client(protocol, port))?;
             tracing::info!(
-                "{name}: kafka-topics --bootstrap-server localhost:{port} --command-config {} --list",
+                "{name}: monedula topics --bootstrap-server localhost:{port} --command-config {} --list",
                 self.path(&file).display()
             );
         }
